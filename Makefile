@@ -1,0 +1,57 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format typecheck unit generate check-generated contract mock build pin clean
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/ready
+RUN := $(VENV)/bin/python
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with the pinned tools and the project (every target does it when needed)
+
+$(READY): requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "setup: Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make setup PYTHON=python3.12" >&2; exit 1; }
+	@echo "setup: installing the pinned tools and the project into $(VENV) (about a minute)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(VENV)/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test: lint typecheck check-generated unit ## everything that must hold before a change lands
+	@echo "test: everything holds"
+
+lint: $(READY) ## check style and format
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+
+format: $(READY) ## rewrite the hand-written code in the project's format
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+typecheck: $(READY) ## mypy --strict and pyright
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/pyright --warnings
+
+unit: $(READY)
+	@$(VENV)/bin/pytest -q --cov --cov-report=term
+
+generate: $(READY) ## regenerate generated_client from openapi.yaml
+	@$(RUN) scripts/generate.py
+
+check-generated: $(READY) ## fail if generated_client is not what openapi.yaml generates
+	@$(RUN) scripts/generate.py --check
+
+build: $(READY) ## build the wheel and the sdist into dist/
+	@$(RUN) -m build --no-isolation
+
+pin: ## renew requirements-dev.txt from pyproject.toml (needs uv on PATH)
+	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	  --all-extras --group dev pyproject.toml --output-file requirements-dev.txt
+
+clean: ## remove what the targets made, .venv included
+	@rm -rf $(VENV) build dist contract-report demo-pictures .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
