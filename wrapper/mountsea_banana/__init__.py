@@ -1,0 +1,60 @@
+"""A typed client of Mountsea's Nano Banana image API that never pays twice."""
+
+from ._async_client import AsyncNanoBanana, AsyncTask, AsyncTaskResult
+from ._client import NanoBanana, Task, TaskResult
+from ._errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    ContractWarning,
+    DownloadError,
+    InvalidRequest,
+    NanoBananaError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    SubmissionServerError,
+    SubmissionUnknown,
+    SubmissionUnreadable,
+    TaskFailed,
+    UnexpectedResponse,
+    WaitTimeout,
+)
+from ._rules import Violation, check_request
+from ._version import __version__
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AsyncNanoBanana",
+    "AsyncTask",
+    "AsyncTaskResult",
+    "AuthenticationError",
+    "BadRequestError",
+    "ConfigurationError",
+    "ContractWarning",
+    "DownloadError",
+    "InvalidRequest",
+    "NanoBanana",
+    "NanoBananaError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "ServerError",
+    "SubmissionServerError",
+    "SubmissionUnknown",
+    "SubmissionUnreadable",
+    "Task",
+    "TaskFailed",
+    "TaskResult",
+    "UnexpectedResponse",
+    "Violation",
+    "WaitTimeout",
+    "__version__",
+    "check_request",
+]

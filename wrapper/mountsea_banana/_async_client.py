@@ -1,0 +1,315 @@
+"""The asynchronous client: a thin shell that does what the flows decide."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, overload
+
+import httpx
+from attrs import frozen
+from mountsea_api.models import NanoImageDto
+
+from . import _flows, _http, _pictures, _settings
+from ._answers import MAX_BYTES, Answer
+from ._errors import ConfigurationError
+from ._options import (
+    AspectRatio,
+    FastOptions,
+    Model,
+    Nano2Options,
+    ProOptions,
+    Resolution,
+)
+from ._results import Look
+
+T = TypeVar("T")
+
+
+@frozen
+class AsyncTaskResult(Look):
+    """A task as the server described it at one moment."""
+
+    async def read(
+        self, *, max_bytes: int = _pictures.MAX_BYTES, timeout: float = _pictures.TIMEOUT
+    ) -> bytes:
+        """Download the picture and return its bytes.
+
+        The request carries no credentials and follows redirects. `timeout` is in seconds, over
+        all. Raises DownloadError: no picture, an expired link, more than `max_bytes`, no image.
+        """
+        return (await self._download(max_bytes, timeout)).content
+
+    async def save(
+        self,
+        path: Path | str,
+        *,
+        overwrite: bool = False,
+        max_bytes: int = _pictures.MAX_BYTES,
+        timeout: float = _pictures.TIMEOUT,
+    ) -> Path:
+        """Download the picture into a file, whole or not at all; return the path written.
+
+        A folder as `path` means a file in it named after the task; a missing suffix is the
+        picture's own; missing folders are made. Raises DownloadError as `read` does, and where
+        the file exists and `overwrite` is false, or cannot be written.
+        """
+        import asyncio  # a synchronous program does without its 10 ms
+
+        _pictures.check_free(path, self, overwrite=overwrite)
+        picture = await self._download(max_bytes, timeout)
+        return await asyncio.to_thread(_pictures.write, picture, path, self, overwrite=overwrite)
+
+    async def _download(self, max_bytes: int, timeout: float) -> _pictures.Picture:
+        url = _pictures.address(self)
+        seconds = _settings.seconds(timeout)
+        async with httpx.AsyncClient(follow_redirects=True) as client:
+            try:
+                request = client.build_request("GET", url)
+            except Exception as error:
+                outcome: _http.Outcome = error
+            else:
+                outcome = await _http.exchange_async(
+                    client, request, auth=None, limit=max_bytes, seconds=seconds
+                )
+        return _pictures.judge(outcome, url, self.task_id)
+
+
+class AsyncTask:
+    """A task of the API, known by its id."""
+
+    def __init__(self, client: AsyncNanoBanana, task_id: str) -> None:
+        self._client = client
+        self._id = task_id
+
+    @property
+    def id(self) -> str:
+        """The id that the submission returned: keep it to pick the task up again."""
+        return self._id
+
+    async def fetch(self) -> AsyncTaskResult:
+        """Look at the task once.
+
+        Raises APIConnectionError, APIStatusError or UnexpectedResponse.
+        """
+        return await self._client._fetch(self._id)
+
+    async def wait(
+        self, *, timeout: float = 600, on_update: Callable[[AsyncTaskResult], object] | None = None
+    ) -> AsyncTaskResult:
+        """Look at the task every 3 to 10 seconds until it is final; return the last look.
+
+        `timeout` is in seconds, over sleeps and requests alike; `on_update` is handed every look.
+        A look that fails is made again. Raises TaskFailed, WaitTimeout, UnexpectedResponse (a
+        completed task without a picture), and APIStatusError for a 4xx.
+        """
+        return await self._client._wait(self._id, timeout, on_update)
+
+    def __repr__(self) -> str:
+        return f"AsyncTask({self._id!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _settings.refuse_pickle(self)
+
+
+class AsyncNanoBanana:
+    """A client of Mountsea's Nano Banana image API.
+
+    `api_key` and `base_url` come from MOUNTSEA_API_KEY and MOUNTSEA_BASE_URL where they are not
+    given. `timeout`, in seconds or as `httpx.Timeout`, bounds each part of a request; `max_retries`
+    is how often a request is sent again where that can charge nothing. An `http_client` that is
+    passed in is used and not closed. Raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        timeout: float | httpx.Timeout = _settings.DEFAULT_TIMEOUT,
+        max_retries: int = 2,
+        http_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        self._settings = _settings.settings(api_key, base_url, timeout, max_retries)
+        if http_client is not None and not isinstance(http_client, httpx.AsyncClient):
+            raise ConfigurationError(
+                f"http_client is an httpx.AsyncClient, not {type(http_client)}"
+            )
+        self._loop: object = None
+        self._owns_http = http_client is None
+        self._http = httpx.AsyncClient() if http_client is None else http_client
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections, but for those of an `http_client` that was passed in."""
+        if self._owns_http:
+            await self._http.aclose()
+
+    @overload
+    async def generate(self, prompt: str, **options: Unpack[FastOptions]) -> AsyncTask: ...
+    @overload
+    async def generate(self, prompt: str, **options: Unpack[ProOptions]) -> AsyncTask: ...
+    @overload
+    async def generate(self, prompt: str, **options: Unpack[Nano2Options]) -> AsyncTask: ...
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        model: Model | None = None,
+        aspect_ratio: AspectRatio | None = None,
+        resolution: Resolution | None = None,
+    ) -> AsyncTask:
+        """Submit the making of a picture; return its task.
+
+        Raises InvalidRequest before anything is sent, SubmissionUnknown where the request may
+        have been charged without an answer, and the other errors of the API.
+        """
+        options = {"model": model, "aspect_ratio": aspect_ratio, "resolution": resolution}
+        return await self._submit(_settings.fields("generate", prompt, options))
+
+    @overload
+    async def edit(
+        self, prompt: str, image_urls: str | Sequence[str], **options: Unpack[FastOptions]
+    ) -> AsyncTask: ...
+    @overload
+    async def edit(
+        self, prompt: str, image_urls: str | Sequence[str], **options: Unpack[ProOptions]
+    ) -> AsyncTask: ...
+    @overload
+    async def edit(
+        self, prompt: str, image_urls: str | Sequence[str], **options: Unpack[Nano2Options]
+    ) -> AsyncTask: ...
+    async def edit(
+        self,
+        prompt: str,
+        image_urls: str | Sequence[str],
+        *,
+        model: Model | None = None,
+        aspect_ratio: AspectRatio | None = None,
+        resolution: Resolution | None = None,
+    ) -> AsyncTask:
+        """Submit the editing of pictures, given by one http(s) address or several.
+
+        Returns and raises what `generate` does.
+        """
+        options = {
+            "image_urls": _settings.as_list(image_urls),
+            "model": model,
+            "aspect_ratio": aspect_ratio,
+            "resolution": resolution,
+        }
+        return await self._submit(_settings.fields("edit", prompt, options))
+
+    async def submit(self, request: NanoImageDto | Mapping[str, object]) -> AsyncTask:
+        """Submit a request that the caller built, held to the same rules; return its task."""
+        return await self._submit(request)
+
+    def task(self, task_id: str) -> AsyncTask:
+        """Pick a task up again by its id; nothing is sent. Raises InvalidRequest for no id."""
+        return AsyncTask(self, _settings.check_task_id(task_id))
+
+    def __repr__(self) -> str:
+        return f"AsyncNanoBanana(base_url={self._settings.base_url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _settings.refuse_pickle(self)
+
+    async def _submit(self, request: NanoImageDto | Mapping[str, object]) -> AsyncTask:
+        body = _settings.body_of(request)
+        return AsyncTask(
+            self,
+            await self._run(
+                _flows.submit(
+                    body,
+                    max_retries=self._settings.max_retries,
+                    clock=self._settings.clock,
+                )
+            ),
+        )
+
+    async def _fetch(self, task_id: str) -> AsyncTaskResult:
+        flow = _flows.fetch(
+            task_id, max_retries=self._settings.max_retries, clock=self._settings.clock
+        )
+        return _result(await self._run(flow))
+
+    async def _wait(
+        self, task_id: str, timeout: float, on_update: Callable[[AsyncTaskResult], object] | None
+    ) -> AsyncTaskResult:
+        flow = _flows.wait(task_id, _settings.seconds(timeout), clock=self._settings.clock)
+        return _result(await self._run(flow, on_update))
+
+    async def _run(
+        self, flow: _flows.Flow[T], on_update: Callable[[AsyncTaskResult], object] | None = None
+    ) -> T:
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    done = await self._do(step, on_update)
+                except BaseException as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(done)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def _do(
+        self,
+        step: _flows.Send | _flows.Sleep | _flows.Tell,
+        on_update: Callable[[AsyncTaskResult], object] | None,
+    ) -> Answer | Exception | None:
+        match step:
+            case _flows.Send(call, seconds):
+                return self._settings.read(await self._exchange(call, seconds))
+            case _flows.Sleep(seconds):
+                await self._settings.clock.sleep_async(seconds)
+            case _flows.Tell(look):
+                if on_update is not None:
+                    told = on_update(_result(look))
+                    if inspect.isawaitable(told):
+                        await told
+        return None
+
+    def _check_loop(self) -> None:
+        import asyncio  # a synchronous program does without its 10 ms
+
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise ConfigurationError(
+                "this client serves another event loop: make one AsyncNanoBanana in each "
+                "asyncio.run"
+            )
+        self._loop = loop
+
+    async def _exchange(self, call: _flows.Call, seconds: float | None) -> _http.Outcome:
+        self._settings.check_use(is_closed=self._http.is_closed)
+        self._check_loop()
+        try:
+            request = self._http.build_request(**self._settings.request(call))
+        except Exception as error:
+            return error
+        return await _http.exchange_async(
+            self._http,
+            request,
+            auth=self._settings.auth,
+            limit=MAX_BYTES,
+            seconds=self._settings.seconds if seconds is None else seconds,
+        )
+
+
+def _result(look: Look) -> AsyncTaskResult:
+    return AsyncTaskResult(look.task_id, look.status, look.raw)

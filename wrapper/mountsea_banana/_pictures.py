@@ -1,0 +1,147 @@
+"""A downloaded picture: is it one, what is its file called, and how is it written."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+from ._answers import describe
+from ._errors import DownloadError
+from ._http import Outcome, Reply
+
+if TYPE_CHECKING:
+    from ._results import Look
+
+MAX_BYTES = 64 * 1024 * 1024
+TIMEOUT = 60.0
+
+# The first bytes that each format's specification prescribes.
+_FORMATS = (
+    (".png", re.compile(rb"\x89PNG\r\n\x1a\n")),
+    (".jpg", re.compile(rb"\xff\xd8\xff")),
+    (".webp", re.compile(rb"RIFF....WEBP", re.DOTALL)),
+    (".gif", re.compile(rb"GIF8[79]a")),
+    (".avif", re.compile(rb"....ftypavi[fs]", re.DOTALL)),
+)
+
+
+@frozen
+class Picture:
+    """The bytes of a picture, and the suffix of its file."""
+
+    content: bytes = field(repr=False)
+    suffix: str
+
+
+def address(look: Look) -> str:
+    """Return the address of a task's picture; raise DownloadError where there is none to fetch."""
+    if not look.image_urls:
+        raise DownloadError(
+            f"task {look.task_id} has no picture: its status is {look.status}",
+            url=None,
+            task_id=look.task_id,
+        )
+    url = look.image_urls[0]
+    try:
+        parts = urlsplit(url)
+        is_web = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_web = False
+    if not is_web:
+        raise DownloadError(
+            f"the picture of task {look.task_id} is not at an http(s) address: {url[:200]!r}",
+            url=url,
+            task_id=look.task_id,
+        )
+    return url
+
+
+def judge(outcome: Outcome, url: str, task_id: str) -> Picture:
+    """Return the picture that a download brought; raise DownloadError where it is none."""
+
+    def refuse(reason: str, cause: Exception | None = None) -> DownloadError:
+        error = DownloadError(
+            f"the picture of task {task_id} could not be fetched from {url}: {reason}",
+            url=url,
+            task_id=task_id,
+        )
+        error.__cause__ = cause
+        return error
+
+    if not isinstance(outcome, Reply):
+        raise refuse(describe(outcome), outcome)
+    if outcome.status_code in (403, 404, 410):
+        raise refuse(
+            f"{outcome.status_code}, so the link may have expired: look at the task again for a "
+            f"fresh one, client.task({task_id!r}).fetch()"
+        )
+    if outcome.status_code != 200:
+        raise refuse(f"the server answered {outcome.status_code}")
+    if outcome.fault:
+        raise refuse(describe(outcome.fault), outcome.fault)
+    for suffix, magic in _FORMATS:
+        if magic.match(outcome.body):
+            return Picture(outcome.body, suffix)
+    raise refuse(f"it is no picture but {outcome.content_type or 'of no stated type'}")
+
+
+def check_free(path: Path | str, look: Look, *, overwrite: bool) -> None:
+    """Raise DownloadError before a download whose file must not be written."""
+    try:
+        target = Path(path)
+        taken = target.suffix and target.is_file() and not overwrite
+    except (TypeError, ValueError, OSError) as error:
+        raise _unwritable(path, look, describe(error)) from error
+    if taken:
+        raise _unwritable(path, look, "it exists; pass overwrite=True to replace it")
+
+
+def write(picture: Picture, path: Path | str, look: Look, *, overwrite: bool) -> Path:
+    """Write a picture, whole or not at all; return the path of the file.
+
+    `path` names the file; a folder means a file in it named after the task; a missing suffix is
+    the format's. Raises DownloadError.
+    """
+    try:
+        target = Path(path)
+        if target.is_dir() or str(path).endswith(("/", os.sep)):
+            name = re.sub(r"[^A-Za-z0-9._-]", "_", look.task_id).lstrip(".")[:100] or "picture"
+            target = target / f"{name}{picture.suffix}"
+        elif not target.suffix:
+            target = target.with_name(target.name + picture.suffix)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(picture.content, target, overwrite=overwrite)
+    except FileExistsError as error:
+        raise _unwritable(path, look, "it exists; pass overwrite=True to replace it") from error
+    except (TypeError, ValueError, OSError) as error:
+        raise _unwritable(path, look, describe(error)) from error
+    return target
+
+
+def _write_whole(content: bytes, target: Path, *, overwrite: bool) -> None:
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if not overwrite:
+            # Takes the name, or fails where another process was first.
+            target.open("xb").close()
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _unwritable(path: object, look: Look, reason: str) -> DownloadError:
+    return DownloadError(
+        f"the picture of task {look.task_id} could not be saved as {str(path)!r}: {reason}",
+        url=look.image_urls[0] if look.image_urls else None,
+        task_id=look.task_id,
+    )
