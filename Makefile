@@ -40,6 +40,15 @@ typecheck: $(READY) ## mypy --strict and pyright
 unit: $(READY)
 	@$(VENV)/bin/pytest -q --cov --cov-report=term
 
+demo: $(READY) ## start the mock, make and edit a picture through the wrapper, and say where they are
+	@$(RUN) scripts/demo.py
+
+mock: $(READY) ## the mock server, to develop against [PORT=8000]
+	@$(RUN) -m mountsea_banana.mock --spec openapi.yaml --port $(or $(PORT),8000)
+
+contract: $(READY) ## the contract tests, against the mock or any server [BASE_URL=http://127.0.0.1:9000]
+	@CONTRACT_BASE_URL='$(BASE_URL)' $(VENV)/bin/pytest -q -p no:cacheprovider tests/contract
+
 generate: $(READY) ## regenerate generated_client from openapi.yaml
 	@$(RUN) scripts/generate.py
 

@@ -1,0 +1,43 @@
+"""The rules stand twice, by hand and as JSON Schema: both say the same of every combination."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from mountsea_banana import check_request
+from mountsea_banana.contract import Contract
+
+ABSENT = object()
+URL = "https://example.com/a.png"
+RATIOS = ["1:1", "16:9", "9:16", "4:3", "21:9", "1:4", "4:1", "1:8", "8:1"]
+FINITE = {
+    "action": [ABSENT, "edit", "generate", "Edit", None],
+    "image_urls": [ABSENT, [], [URL], [URL, URL], ["ftp://a/b"], ["http://"], [5], None, URL],
+    "model": [ABSENT, "nano-banana-fast", "nano-banana-pro", "nano-banana-2", "nano", None],
+    "resolution": [ABSENT, "1K", "2K", "4K", "8K", None],
+    "aspect_ratio": [ABSENT, *RATIOS, "7:7", None],
+    "num_images": [ABSENT, 1, 1.0, 2, True, "1", None],
+}
+
+
+def every_body() -> Iterator[dict[str, object]]:
+    for values in itertools.product(*FINITE.values()):
+        given = zip(FINITE, values, strict=True)
+        present = {name: value for name, value in given if value is not ABSENT}
+        yield {"prompt": "a cat", **present}
+
+
+def test_the_wrapper_and_the_contract_judge_every_combination_alike() -> None:
+    contract = Contract.load()
+    operation = contract.operations[0]
+    assert operation.request is not None
+    prose = {rule.id for rule in contract.rules}
+    compared = 0
+    for body in every_body():
+        found = check_request(body)
+        broken = {violation.rule for violation in found} & prose
+        assert broken == {rule.id for rule in contract.broken_rules(body)}, body
+        assert bool(found) == bool(contract.problems(operation.request, body)), body
+        compared += 1
+    assert compared == 5 * 9 * 6 * 6 * 12 * 7

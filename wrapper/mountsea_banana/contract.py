@@ -1,0 +1,268 @@
+"""The contract: the vendor's spec, and the overlay with the rules that it states only in prose."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+import jsonschema_rs
+import yaml
+from attrs import field, frozen
+
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+RULES_SCHEMA = "NanoImageDto"
+
+# The C loader reads the spec ten times faster, and not every build of PyYAML has it.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class ContractError(Exception):
+    """The spec or the overlay cannot be used; the message says which and why."""
+
+
+@frozen
+class Problem:
+    """One thing that is wrong with a value."""
+
+    rule: str
+    """The id of a prose rule, or the JSON Schema keyword that refused."""
+    field: str
+    message: str
+
+
+class Schema:
+    """A schema of the document, compiled once."""
+
+    def __init__(self, schema: Mapping[str, Any], components: Mapping[str, Any]) -> None:
+        self.schema = schema
+        document = _json_schema({**schema, "components": components})
+        self._validator = jsonschema_rs.Draft4Validator(document, validate_formats=True)
+
+    def is_valid(self, value: Any) -> bool:
+        """Say whether `value`, as parsed from JSON, keeps the schema."""
+        return self._validator.is_valid(value)
+
+    def required_names(self, document: Mapping[str, Any]) -> set[str]:
+        """Return the required properties of the object that the schema describes."""
+        name = str(self.schema.get("$ref", "")).rpartition("/")[2]
+        schema = document["components"]["schemas"][name] if name else self.schema
+        return set(schema.get("required", []))
+
+    def problems(self, value: Any) -> Iterator[Problem]:
+        """Give what is wrong with `value`, for a person to read."""
+        for error in self._validator.iter_errors(value):
+            if "allOf" in error.schema_path:
+                continue  # a prose rule, which says more in the vendor's words
+            path = ".".join(str(part) for part in error.instance_path)
+            keyword = str(error.schema_path[-1]) if error.schema_path else "schema"
+            yield Problem(keyword, path, error.message)
+
+
+@frozen
+class Rule:
+    """A rule from the vendor's prose, as JSON Schema."""
+
+    id: str
+    sentence: str
+    schema: Schema = field(repr=False)
+
+
+@frozen
+class Parameter:
+    """One parameter of an operation."""
+
+    name: str
+    place: str
+    """query, path, header or cookie."""
+    is_required: bool
+
+
+@frozen
+class Operation:
+    """One operation of the spec."""
+
+    method: str
+    path: str
+    parameters: tuple[Parameter, ...]
+    request: Schema | None
+    is_request_required: bool
+    success_status: int
+    success: Schema | None
+    is_secured: bool
+
+
+@frozen
+class Contract:
+    """What a server of this API must keep."""
+
+    document: Mapping[str, Any] = field(repr=False)
+    """The effective OpenAPI document: the spec with the overlay applied."""
+    source: bytes = field(repr=False)
+    """The spec as it was published."""
+    rules: tuple[Rule, ...]
+    """The prose rules; they hold for requests of the schema NanoImageDto."""
+    operations: tuple[Operation, ...]
+
+    @classmethod
+    def load(cls, spec: Path | None = None) -> Self:
+        """Read a spec, by default the one that the generated client carries, and the overlay.
+
+        Raises ContractError: an unreadable file, an overlay target that matches nothing, a rule
+        whose vendor sentence the spec no longer holds.
+        """
+        package = resources.files("mountsea_api") / "openapi.yaml"
+        try:
+            source = spec.read_bytes() if spec else package.read_bytes()
+        except OSError as error:
+            raise ContractError(f"cannot read the spec {spec}: {error.strerror}") from error
+        published = _parse(source, str(spec or "openapi.yaml"))
+        overlay = (resources.files("mountsea_banana") / "rules.overlay.yaml").read_bytes()
+        return cls.build(published, _parse(overlay, "rules.overlay.yaml"), source)
+
+    @classmethod
+    def build(
+        cls, published: Mapping[str, Any], overlay: Mapping[str, Any], source: bytes = b""
+    ) -> Self:
+        """Apply a parsed overlay to a parsed spec. Raises ContractError."""
+        document = apply_overlay(published, overlay)
+        try:
+            components = document.get("components", {})
+            schema = components.get("schemas", {}).get(RULES_SCHEMA, {})
+            rules = tuple(
+                Rule(part["x-rule-id"], part["x-vendor-sentence"], Schema(part, {}))
+                for part in schema.get("allOf", [])
+                if "x-rule-id" in part
+            )
+            _check_sentences(rules, published)
+            operations = tuple(_operations(document, components))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ContractError(f"the spec is no usable OpenAPI document: {error!r}") from error
+        return cls(document, source, rules, operations)
+
+    def broken_rules(self, body: object) -> list[Rule]:
+        """Return the prose rules that a request body breaks."""
+        return [rule for rule in self.rules if not rule.schema.is_valid(body)]
+
+    def problems(self, request: Schema, body: object) -> list[Problem]:
+        """Return everything that is wrong with a request body; empty where it may be accepted."""
+        problems = list(request.problems(body))
+        if request.schema.get("$ref") == f"#/components/schemas/{RULES_SCHEMA}":
+            broken = self.broken_rules(body)
+            problems += [Problem(rule.id, "", f"the rule is: {rule.sentence}") for rule in broken]
+        return problems
+
+
+def apply_overlay(published: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of `published` with every action of an Overlay 1.0 document applied.
+
+    Objects are merged, arrays concatenated. A target is a path of names from `$`, where `*` is
+    every name. Raises ContractError where a target matches nothing.
+    """
+    document = copy.deepcopy(dict(published))
+    for action in overlay["actions"]:
+        nodes: list[Any] = [document]
+        for name in action["target"].split(".")[1:]:
+            nodes = [child for node in nodes for child in _children(node, name)]
+        if not nodes:
+            raise ContractError(
+                f"the overlay's target {action['target']} matches nothing in the spec: "
+                "rewrite the action in rules.overlay.yaml, or remove it"
+            )
+        for node in nodes:
+            _merge(node, action["update"])
+    return document
+
+
+def _children(node: Any, name: str) -> list[Any]:
+    if not isinstance(node, dict):
+        return []
+    if name == "*":
+        return list(node.values())
+    return [node[name]] if name in node else []
+
+
+def _merge(node: dict[str, Any], update: Mapping[str, Any]) -> None:
+    for name, value in update.items():
+        if isinstance(value, dict) and isinstance(node.get(name), dict):
+            _merge(node[name], value)
+        elif isinstance(value, list) and isinstance(node.get(name), list):
+            node[name] = node[name] + copy.deepcopy(value)
+        else:
+            node[name] = copy.deepcopy(value)
+
+
+def _check_sentences(rules: tuple[Rule, ...], published: Mapping[str, Any]) -> None:
+    said = [" ".join(text.split()) for text in _descriptions(published)]
+    for rule in rules:
+        if not any(" ".join(rule.sentence.split()) in text for text in said):
+            raise ContractError(
+                f"the spec no longer says {rule.sentence!r}: see whether the rule {rule.id} still "
+                "holds, and bring rules.overlay.yaml up to date"
+            )
+
+
+def _descriptions(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        if isinstance(node.get("description"), str):
+            yield node["description"]
+        for child in node.values():
+            yield from _descriptions(child)
+
+
+def _operations(document: Mapping[str, Any], components: Mapping[str, Any]) -> Iterator[Operation]:
+    for path, item in document["paths"].items():
+        for method in METHODS:
+            if method not in item:
+                continue
+            operation = item[method]
+            status, answer = next(
+                (code, answer)
+                for code, answer in sorted(operation["responses"].items())
+                if str(code).startswith("2")
+            )
+            request = operation.get("requestBody", {})
+            yield Operation(
+                method=method.upper(),
+                path=path,
+                parameters=tuple(
+                    Parameter(each["name"], each["in"], bool(each.get("required")))
+                    for each in [*item.get("parameters", []), *operation.get("parameters", [])]
+                ),
+                request=_content_schema(request, components),
+                is_request_required=bool(request.get("required")),
+                success_status=int(status),
+                success=_content_schema(answer, components),
+                is_secured=bool(operation.get("security", document.get("security"))),
+            )
+
+
+def _content_schema(holder: Mapping[str, Any], components: Mapping[str, Any]) -> Schema | None:
+    schema = holder.get("content", {}).get("application/json", {}).get("schema")
+    return None if schema is None else Schema(schema, components)
+
+
+def _json_schema(node: Any) -> Any:
+    """Return an OpenAPI 3.0 schema as JSON Schema, which knows no `nullable`."""
+    if isinstance(node, list):
+        return [_json_schema(child) for child in node]
+    if not isinstance(node, Mapping):
+        return node
+    schema = {name: _json_schema(child) for name, child in node.items()}
+    if schema.pop("nullable", None) is True and isinstance(schema.get("type"), str):
+        schema["type"] = [schema["type"], "null"]
+        if isinstance(schema.get("enum"), list):
+            schema["enum"] = [*schema["enum"], None]
+    return schema
+
+
+def _parse(source: bytes, name: str) -> dict[str, Any]:
+    try:
+        document = yaml.load(source, Loader=_LOADER)  # noqa: S506 - a safe loader either way
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise ContractError(f"{name} is no YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ContractError(f"{name} holds no mapping")
+    return document

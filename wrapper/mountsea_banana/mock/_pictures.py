@@ -1,0 +1,45 @@
+"""The mock's pictures: a PNG of the asked ratio and resolution, with the prompt drawn on it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+LONG_SIDES = {"1K": 1024, "2K": 2048, "4K": 4096}
+
+
+def size(request: Mapping[str, Any]) -> tuple[int, int]:
+    """Return width and height in pixels: exactly the ratio, at most the long side."""
+    width, height = (int(part) for part in request.get("aspect_ratio", "1:1").split(":"))
+    unit = LONG_SIDES[request.get("resolution", "1K")] // max(width, height)
+    return width * unit, height * unit
+
+
+def draw(request: Mapping[str, Any], seed: str) -> bytes:
+    """Return the PNG of a task; its colour comes from `seed`."""
+    # Pillow takes longer to import than the server to start.
+    from PIL import Image, ImageDraw, ImageFont
+
+    width, height = size(request)
+    hue = hashlib.sha256(seed.encode()).digest()[0] * 360 // 256
+    image = Image.new("RGB", (width, height), f"hsl({hue}, 55%, 32%)")
+    canvas = ImageDraw.Draw(image)
+    text_size = max(12, int((width * height) ** 0.5 / 18))
+    font = ImageFont.load_default(text_size)
+    margin = text_size // 2
+    columns = max(4, int((width - 2 * margin) / (text_size * 0.55)))
+    rows = max(1, int((height - 3 * margin) / (text_size * 1.3)) - 1)
+    prompt = str(request.get("prompt", ""))[:2000].encode("ascii", "replace").decode()
+    lines = textwrap.wrap(prompt, columns, max_lines=rows, placeholder=" ...")
+    canvas.multiline_text((margin, margin), "\n".join(lines), fill="white", font=font)
+    caption = " · ".join(
+        str(request[name]) for name in ("action", "model", "aspect_ratio") if name in request
+    )
+    small = ImageFont.load_default(max(10, text_size // 2))
+    canvas.text((margin, height - margin), caption, fill="#ffffffb0", font=small, anchor="ls")
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return file.getvalue()
