@@ -1,1 +1,82 @@
 """The committed client is what the spec generates, and nothing else gets past the check."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what the generator reads and writes."""
+    for name in ("openapi.yaml", "generator-config.yml"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("generated_client", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(project / "scripts" / "generate.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def tree(project: Path) -> dict[str, bytes]:
+    folder = project / "generated_client"
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_the_committed_client_is_what_the_spec_generates(project: Path) -> None:
+    checked = run(project, "--check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_check_names_every_file_that_differs(project: Path) -> None:
+    client = project / "generated_client" / "mountsea_api"
+    (client / "types.py").write_text("edited = True\n")
+    (client / "stray.py").write_text("")
+    (client / "py.typed").unlink()
+    checked = run(project, "--check")
+    assert checked.returncode == 1
+    for name in ("types.py", "stray.py", "py.typed"):
+        assert name in checked.stdout
+
+
+def test_a_changed_spec_is_caught_and_generating_takes_it(project: Path) -> None:
+    spec = project / "openapi.yaml"
+    spec.write_text(spec.read_text().replace("- 4K", "- 4K\n            - 8K"))
+    assert run(project, "--check").returncode == 1
+    assert run(project).returncode == 0
+    assert b'"8K"' in tree(project)["mountsea_api/models/nano_image_dto_resolution.py"]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("openapi.yaml", "paths:", "pathz:", "not valid OpenAPI"),
+        ("openapi.yaml", "openapi: 3.0.0", "openapi: [", "cannot read openapi.yaml"),
+        ("openapi.yaml", "application/json:", "application/x-odd:", "the generator refused"),
+        ("generator-config.yml", "literal_enums", "litteral_enums", "unknown key litteral_enums"),
+    ],
+)
+def test_broken_input_leaves_the_client_as_it_was_and_says_why(
+    project: Path, name: str, old: str, new: str, said: str
+) -> None:
+    path = project / name
+    path.write_text(path.read_text().replace(old, new))
+    before = tree(project)
+    ran = run(project)
+    assert ran.returncode == 2
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert tree(project) == before
