@@ -1,0 +1,370 @@
+"""The client against the real mock: submitting, looking, waiting and saving."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import httpx
+import pytest
+from mountsea_api.models import NanoImageDto
+from mountsea_api.types import UNSET
+from mountsea_banana import (
+    AsyncNanoBanana,
+    AsyncTaskResult,
+    ConfigurationError,
+    DownloadError,
+    InvalidRequest,
+    NanoBanana,
+    NotFoundError,
+    TaskResult,
+    check_request,
+)
+from mountsea_banana.mock import MockServer
+
+from tests.conftest import KEY, TestClock
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_picture_is_made_waited_for_and_saved(banana: NanoBanana, tmp_path: Path) -> None:
+    seen: list[str] = []
+    task = banana.generate("a cat", model="nano-banana-2", aspect_ratio="8:1", resolution="2K")
+    result = task.wait(on_update=lambda look: seen.append(look.status))
+    assert seen == ["pending", "processing", "completed"]
+    path = result.save(tmp_path / "new" / "cat")
+    assert path == tmp_path / "new" / "cat.png"
+    assert path.read_bytes().startswith(PNG)
+    assert result.created_at is not None
+    assert result.finished_at is not None
+    assert result.finished_at >= result.created_at
+
+
+def test_the_body_holds_what_the_caller_gave_and_nothing_else(
+    banana: NanoBanana, server: MockServer
+) -> None:
+    banana.generate("a cat", model=None)
+    banana.edit("red", "https://example.com/a.png", aspect_ratio="1:1")
+    banana.edit("red", ("https://example.com/a.png", "https://example.com/b.png"))
+    banana.submit(NanoImageDto("dto", "generate", num_images=UNSET, model="nano-banana-pro"))
+    assert server.submissions == [
+        {"action": "generate", "prompt": "a cat"},
+        {
+            "action": "edit",
+            "prompt": "red",
+            "image_urls": ["https://example.com/a.png"],
+            "aspect_ratio": "1:1",
+        },
+        {
+            "action": "edit",
+            "prompt": "red",
+            "image_urls": ["https://example.com/a.png", "https://example.com/b.png"],
+        },
+        {"action": "generate", "prompt": "dto", "model": "nano-banana-pro"},
+    ]
+
+
+def test_a_broken_rule_is_refused_before_anything_is_sent(
+    banana: NanoBanana, server: MockServer
+) -> None:
+    request = {
+        "prompt": 5,
+        "action": "edit",
+        "resolution": "2K",
+        "aspect_ratio": "8:1",
+        "num_images": 2,
+    }
+    with pytest.raises(InvalidRequest) as caught:
+        banana.submit(request)
+    assert caught.value.violations == check_request(request)
+    assert {(found.rule, found.field) for found in caught.value.violations} == {
+        ("type", "prompt"),
+        ("edit-needs-image-urls", "image_urls"),
+        ("resolution-needs-pro-or-2", "resolution"),
+        ("wide-ratio-needs-2", "aspect_ratio"),
+        ("one-image-only", "num_images"),
+    }
+    assert server.submissions == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "found"),
+    [
+        (None, ("type", "")),
+        (5, ("type", "")),
+        ({"action": "generate"}, ("required", "prompt")),
+        ({"prompt": "x"}, ("required", "action")),
+        ({"prompt": "x", "action": "make"}, ("value", "action")),
+        ({"prompt": "x", "action": []}, ("type", "action")),
+        ({"prompt": "\ud800", "action": "generate"}, ("type", "prompt")),
+        ({"prompt": "x", "action": "generate", "odd": object()}, ("type", "odd")),
+        ({"prompt": "x", "action": "generate", 5: 5}, ("type", "5")),
+        ({"prompt": "x", "action": "generate", "num_images": True}, ("type", "num_images")),
+        ({"prompt": "x", "action": "generate", "num_images": float("nan")}, ("type", "num_images")),
+        ({"prompt": "x", "action": "edit", "image_urls": "https://a/b"}, ("type", "image_urls")),
+        ({"prompt": "x", "action": "edit", "image_urls": [5]}, ("type", "image_urls[0]")),
+        (
+            {"prompt": "x", "action": "edit", "image_urls": ["http://a/ b"]},
+            ("uri", "image_urls[0]"),
+        ),
+        (
+            {"prompt": "x", "action": "edit", "image_urls": ["http://[::g]/"]},
+            ("uri", "image_urls[0]"),
+        ),
+        (
+            {"prompt": "x", "action": "edit", "image_urls": ["http://[1]/"]},
+            ("uri", "image_urls[0]"),
+        ),
+        (
+            {"prompt": "x", "action": "edit", "image_urls": ["file:///a"]},
+            ("image-url-is-http", "image_urls[0]"),
+        ),
+    ],
+)
+def test_a_fault_is_named_with_its_field(request_: Any, found: tuple[str, str]) -> None:
+    assert [(each.rule, each.field) for each in check_request(request_)] == [found]
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:80/a?b#c", "HTTPS://u@a.b/%20", "http://a"])
+def test_a_web_address_may_have_every_part_of_a_uri(url: str) -> None:
+    assert check_request({"prompt": "", "action": "edit", "image_urls": [url]}) == []
+
+
+def test_an_edit_of_what_is_no_list_is_refused(banana: NanoBanana) -> None:
+    with pytest.raises(InvalidRequest):
+        banana.edit("x", 5)  # type: ignore[call-overload]
+
+
+def test_a_task_is_picked_up_by_its_id(banana: NanoBanana, server: MockServer) -> None:
+    task_id = banana.generate("a cat").id
+    with NanoBanana(KEY, base_url=server.url) as other:
+        look = other.task(task_id).fetch()
+    assert (look.task_id, look.status, look.is_final) == (task_id, "pending", False)
+    assert repr(banana.task(task_id)) == f"Task({task_id!r})"
+
+
+def test_an_unknown_task_is_not_found(banana: NanoBanana) -> None:
+    with pytest.raises(NotFoundError, match="no such task") as caught:
+        banana.task("unknown").wait()
+    assert caught.value.task_id == "unknown"
+
+
+@pytest.mark.parametrize("task_id", ["", " ", None, 5, "\ud800"])
+def test_what_is_no_task_id_is_refused(banana: NanoBanana, task_id: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        banana.task(task_id)
+
+
+def test_results_pickle_and_copy_and_clients_say_that_they_do_not(banana: NanoBanana) -> None:
+    task = banana.generate("a cat")
+    look = task.fetch()
+    assert pickle.loads(pickle.dumps(look)) == look == copy.deepcopy(look)  # noqa: S301
+    for thing in (banana, task):
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            pickle.dumps(thing)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: NanoBanana(),
+        lambda: NanoBanana(" "),
+        lambda: NanoBanana("Bearer key"),
+        lambda: NanoBanana("k", base_url="http://example.com"),
+        lambda: NanoBanana("k", base_url="ftp://127.0.0.1"),
+        lambda: NanoBanana("k", base_url="https://user:secret@example.com"),
+        lambda: NanoBanana("k", base_url="https://"),
+        lambda: NanoBanana("k", base_url="https://[::g"),
+        lambda: NanoBanana("k", base_url="http://127.0.0.1.example.com"),
+        lambda: NanoBanana("k", timeout=-1),
+        lambda: NanoBanana("k", max_retries=-1),
+        lambda: NanoBanana("k", http_client=httpx.AsyncClient()),  # type: ignore[arg-type]
+        lambda: NanoBanana("k").task("x").wait(timeout=float("nan")),
+    ],
+)
+def test_a_client_that_cannot_work_is_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(ConfigurationError):
+        make()
+
+
+def test_the_environment_gives_key_and_address(
+    server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOUNTSEA_API_KEY", f"{KEY}\n")
+    monkeypatch.setenv("MOUNTSEA_BASE_URL", server.url + "/")
+    with NanoBanana() as banana:
+        assert banana.generate("a cat").id
+        assert repr(banana) == f"NanoBanana(base_url={server.url!r})"
+
+
+def test_a_closed_client_says_so(banana: NanoBanana) -> None:
+    banana.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        banana.generate("a cat")
+
+
+def test_a_client_from_before_a_fork_says_so(
+    banana: NanoBanana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(ConfigurationError, match="fork"):
+        banana.generate("a cat")
+
+
+def test_a_http_client_that_was_passed_in_is_not_closed(server: MockServer) -> None:
+    with httpx.Client() as http:
+        with NanoBanana(KEY, base_url=server.url, http_client=http, timeout=5) as banana:
+            banana.generate("a cat")
+        assert not http.is_closed
+
+
+def test_an_existing_file_is_kept_unless_told_otherwise(banana: NanoBanana, tmp_path: Path) -> None:
+    result = banana.generate("a cat").wait()
+    path = tmp_path / "cat.png"
+    path.write_bytes(b"mine")
+    with pytest.raises(DownloadError, match="overwrite=True"):
+        result.save(path)
+    assert path.read_bytes() == b"mine"
+    assert result.save(path, overwrite=True).read_bytes() == result.read()
+    assert result.save(tmp_path) == tmp_path / f"{result.task_id}.png"
+    with pytest.raises(DownloadError, match="overwrite=True"):
+        result.save(tmp_path)
+    (tmp_path / "file").touch()
+    for bad in ("\0", tmp_path / "file" / "cat.png", 5):
+        with pytest.raises(DownloadError):
+            result.save(bad)  # type: ignore[arg-type]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_leaves_no_file(
+    banana: NanoBanana, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    result = banana.generate("a cat").wait()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DownloadError, match="No space left"):
+        result.save(tmp_path / "cat.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({}, "no picture"),
+        ({"result": {"imageUrls": ["file:///etc/passwd"]}}, "not at an http"),
+        ({"result": {"imageUrls": ["http://[::g/"]}}, "not at an http"),
+        ({"result": {"imageUrls": ["http://127.0.0.1:1/a"]}}, "could not be fetched"),
+        ({"result": {"imageUrls": ["http://a\0/"]}}, "could not be fetched"),
+    ],
+)
+def test_what_cannot_be_downloaded_says_why(raw: dict[str, Any], said: str) -> None:
+    with pytest.raises(DownloadError, match=said):
+        TaskResult("t", "completed", raw).read()
+
+
+def test_only_a_picture_is_saved(server: MockServer) -> None:
+    def result(path: str) -> TaskResult:
+        return TaskResult("t", "completed", {"result": {"imageUrls": [server.url + path]}})
+
+    for path, said in [
+        ("/", "no picture but text/html"),
+        ("/none", "404"),
+        ("/openapi.yaml", "no picture but application/yaml"),
+    ]:
+        with pytest.raises(DownloadError, match=said):
+            result(path).read()
+    with pytest.raises(DownloadError, match="405"):
+        TaskResult(
+            "t", "x", {"result": {"imageUrls": [f"{server.url}/gemini/image/generate"]}}
+        ).read()
+    with pytest.raises(DownloadError, match="TooLarge"):
+        result("/").read(max_bytes=10)
+
+
+@pytest.mark.parametrize(
+    ("result", "urls"),
+    [
+        ({"imageUrls": ["https://a/1"]}, ["https://a/1"]),
+        ({"image_urls": ["https://a/1", "https://a/1", 5]}, ["https://a/1"]),
+        ({"images": [{"url": "https://a/1"}, {}, "https://a/2"]}, ["https://a/1", "https://a/2"]),
+        ({"imageUrls": "https://a/1"}, []),
+        (["https://a/1"], []),
+        (None, []),
+    ],
+)
+def test_image_urls_are_read_from_every_shape_seen(result: object, urls: list[str]) -> None:
+    assert TaskResult("t", "completed", {"result": result}).image_urls == urls
+
+
+def test_a_field_of_another_type_counts_as_absent() -> None:
+    look = TaskResult(
+        "t", "x", {"createdAt": "soon", "finishedAt": 5, "errorCode": True, "traceId": 5}
+    )
+    assert (look.created_at, look.finished_at, look.error_code, look.trace_id) == (None,) * 4
+    assert TaskResult("t", "x", {"createdAt": "2026-01-01"}).created_at is None
+    assert TaskResult("t", "x", {"errorCode": 7, "errorMessage": "no"}).error_code == 7
+
+
+def test_the_asynchronous_client_does_the_same(
+    server: MockServer, clock: TestClock, tmp_path: Path
+) -> None:
+    async def use() -> None:
+        seen: list[str] = []
+
+        async def later(look: AsyncTaskResult) -> None:
+            seen.append(look.status)
+
+        async with AsyncNanoBanana(KEY, base_url=server.url) as banana:
+            banana._settings = attrs.evolve(banana._settings, clock=clock)
+            task = await banana.edit("red", "https://example.com/a.png")
+            assert (await task.fetch()).status == "pending"
+            result = await task.wait(on_update=later)
+            assert seen == ["processing", "completed"]
+            assert (await result.save(tmp_path / "a.png")).read_bytes() == await result.read()
+            again = await banana.submit({"prompt": "x", "action": "generate"})
+            await again.wait(on_update=lambda look: seen.append(look.status))
+            assert repr(banana.task(again.id)) == f"AsyncTask({again.id!r})"
+            bad = AsyncTaskResult("t", "x", {"result": {"imageUrls": ["http://a\0/"]}})
+            with pytest.raises(DownloadError):
+                await bad.read()
+            for thing in (banana, task):
+                with pytest.raises(TypeError, match="cannot be pickled"):
+                    pickle.dumps(thing)
+            assert repr(banana).startswith("AsyncNanoBanana(")
+        with pytest.raises(ConfigurationError, match="closed"):
+            await banana.generate("a cat")
+        async with httpx.AsyncClient() as http:
+            async with AsyncNanoBanana(KEY, base_url=server.url, http_client=http):
+                pass
+            assert not http.is_closed
+
+    asyncio.run(use())
+    with pytest.raises(ConfigurationError, match="http_client"):
+        AsyncNanoBanana(KEY, http_client=httpx.Client())  # type: ignore[arg-type]
+
+
+def test_an_asynchronous_client_serves_one_event_loop(server: MockServer) -> None:
+    async def submit(banana: AsyncNanoBanana) -> None:
+        await banana.generate("a cat")
+
+    async def submit_and_drop(banana: AsyncNanoBanana) -> None:
+        await submit(banana)
+        await banana._http.aclose()
+
+    async def make() -> AsyncNanoBanana:
+        banana = AsyncNanoBanana(KEY, base_url=server.url, http_client=httpx.AsyncClient())
+        await submit_and_drop(banana)
+        banana._http = httpx.AsyncClient()
+        return banana
+
+    banana = asyncio.run(make())
+    with pytest.raises(ConfigurationError, match="event loop"):
+        asyncio.run(submit(banana))
