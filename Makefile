@@ -38,7 +38,7 @@ typecheck: $(READY) ## mypy --strict and pyright
 	@$(VENV)/bin/pyright --warnings
 
 unit: $(READY)
-	@$(VENV)/bin/pytest -q
+	@$(VENV)/bin/pytest -q --cov --cov-report=term
 
 demo: $(READY) ## start the mock, make and edit a picture through the wrapper, and say where they are
 	@$(RUN) scripts/demo.py

@@ -277,11 +277,10 @@ class AsyncNanoBanana:
                 return self._settings.read(await self._exchange(call, seconds))
             case _flows.Sleep(seconds):
                 await self._settings.clock.sleep_async(seconds)
-            case _flows.Tell(look):
-                if on_update is not None:
-                    told = on_update(_result(look))
-                    if inspect.isawaitable(told):
-                        await told
+            case _flows.Tell(look) if on_update is not None:
+                told = on_update(_result(look))
+                if inspect.isawaitable(told):
+                    await told
         return None
 
     def _check_loop(self) -> None:
@@ -298,10 +297,7 @@ class AsyncNanoBanana:
     async def _exchange(self, call: _flows.Call, seconds: float | None) -> _http.Outcome:
         self._settings.check_use(is_closed=self._http.is_closed)
         self._check_loop()
-        try:
-            request = self._http.build_request(**self._settings.request(call))
-        except Exception as error:
-            return error
+        request = self._http.build_request(**self._settings.request(call))
         return await _http.exchange_async(
             self._http,
             request,

@@ -271,17 +271,13 @@ class NanoBanana:
                 return self._settings.read(self._exchange(call, seconds))
             case _flows.Sleep(seconds):
                 self._settings.clock.sleep(seconds)
-            case _flows.Tell(look):
-                if on_update is not None:
-                    on_update(_result(look))
+            case _flows.Tell(look) if on_update is not None:
+                on_update(_result(look))
         return None
 
     def _exchange(self, call: _flows.Call, seconds: float | None) -> _http.Outcome:
         self._settings.check_use(is_closed=self._http.is_closed)
-        try:
-            request = self._http.build_request(**self._settings.request(call))
-        except Exception as error:
-            return error
+        request = self._http.build_request(**self._settings.request(call))
         return _http.exchange(
             self._http,
             request,

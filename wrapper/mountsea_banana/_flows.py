@@ -7,7 +7,6 @@ asynchronous client drive the same flows, so that no decision is written twice.
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
@@ -69,8 +68,6 @@ def submit(body: Mapping[str, Any], *, max_retries: int, clock: Clock) -> Flow[s
     call = Call(arguments, is_submission=True, task_id=None)
     try:
         answer = yield from _send(call, max_retries=max_retries, clock=clock)
-    except GeneratorExit:
-        raise
     except errors.NanoBananaError:
         raise
     except BaseException as interrupt:
@@ -96,11 +93,9 @@ def wait(task_id: str, timeout: float, *, clock: Clock) -> Flow[Look]:
     deadline = clock.monotonic() + timeout
     failure: errors.NanoBananaError | None = None
     strange: set[str] = set()
+    looks = 0
     try:
-        for looks in itertools.count():
-            remaining = deadline - clock.monotonic()
-            if remaining <= 0:
-                break
+        while (remaining := deadline - clock.monotonic()) > 0:
             outcome = yield Send(_look(task_id), remaining)
             try:
                 answer = _retry.settle(
@@ -119,15 +114,15 @@ def wait(task_id: str, timeout: float, *, clock: Clock) -> Flow[Look]:
                 if look.status not in _polling.OPEN | strange:
                     strange.add(look.status)
                     _answers.warn(f"task {task_id} has the unknown status {look.status!r}")
-            remaining = deadline - clock.monotonic()
+            remaining = max(deadline - clock.monotonic(), 0.0)
             asked = getattr(failure, "retry_after", None) or 0.0
             if failure and (asked > _retry.MAX_RETRY_AFTER or asked > remaining):
                 raise failure
             pause = max(_polling.pause(looks, clock.jitter()), asked)
+            looks += 1
             if remaining > _polling.LAST_LOOK:
-                yield Sleep(min(pause, max(remaining - _polling.LAST_LOOK, asked)))
-            elif remaining > 0:
-                yield Sleep(remaining)
+                pause = min(pause, max(remaining - _polling.LAST_LOOK, asked))
+            yield Sleep(min(pause, remaining))
     except (KeyboardInterrupt, SystemExit):
         _logger.warning("task %s was still running: client.task(%r) picks it up", task_id, task_id)
         raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -27,24 +29,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         app = create_app(Contract.load(options.spec))
-        config = uvicorn.Config(
-            app, options.host, options.port, log_level="warning", lifespan="off"
-        )
-        listener = config.bind_socket()
-    except (ContractError, SystemExit) as error:
-        print(f"mock: {error}" if isinstance(error, ContractError) else "", file=sys.stderr)
+        listener = socket.create_server((options.host, options.port))
+    except (ContractError, OSError, OverflowError) as error:
+        print(f"mock: cannot serve at {options.host}:{options.port}: {error}", file=sys.stderr)
         return 2
     host, port = listener.getsockname()[:2]
+    config = uvicorn.Config(app, log_level="warning", lifespan="off")
     print(f"mock: serving at http://{host}:{port} (its page shows the tasks; Ctrl-C stops it)")
     print(f"mock: point a client at it: export MOUNTSEA_BASE_URL=http://{host}:{port}")
     if not os.environ.get("MOCK_API_KEYS"):
         print("mock: and give it a key: export MOUNTSEA_API_KEY=test-token", flush=True)
-    try:
+    with listener, contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run([listener])
-    except KeyboardInterrupt:
-        pass
-    finally:
-        listener.close()
     return 0
 
 

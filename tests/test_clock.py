@@ -1,0 +1,17 @@
+"""The real clock tells the time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from mountsea_banana._clock import Clock
+
+
+def test_the_clock_is_that_of_the_machine() -> None:
+    clock = Clock()
+    assert abs(clock.monotonic() - time.monotonic()) < 60
+    assert abs(clock.wall() - time.time()) < 60
+    assert 0 <= clock.jitter() < 1
+    clock.sleep(0)
+    asyncio.run(clock.sleep_async(0))

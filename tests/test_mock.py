@@ -1,0 +1,315 @@
+"""The mock serves the contract: it refuses clearly, and serves what a spec adds without code."""
+
+from __future__ import annotations
+
+import io
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from mountsea_banana.contract import Contract, ContractError
+from mountsea_banana.mock import MockServer, _tasks
+from mountsea_banana.mock import __main__ as command
+from mountsea_banana.mock._samples import sample
+from openapi_spec_validator import validate
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+SPEC = ROOT / "openapi.yaml"
+SUBMIT = "/gemini/image/generate"
+LOOK = "/gemini/task/result"
+KEY = {"Authorization": "Bearer test-token"}
+BODY = {"prompt": "a cat", "action": "generate"}
+
+
+def test_the_effective_document_is_valid_openapi() -> None:
+    validate(Contract.load(SPEC).document)
+
+
+def published() -> dict[str, Any]:
+    spec: dict[str, Any] = yaml.safe_load(SPEC.read_text("utf-8"))
+    return spec
+
+
+def overlay() -> dict[str, Any]:
+    path = ROOT / "wrapper" / "mountsea_banana" / "rules.overlay.yaml"
+    document: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
+    return document
+
+
+@pytest.mark.parametrize("target", ["$.components.schemas.Gone", "$.info.title.Gone"])
+def test_an_overlay_target_that_matches_nothing_is_an_error(target: str) -> None:
+    document = overlay()
+    document["actions"][0]["target"] = target
+    with pytest.raises(ContractError, match="Gone"):
+        Contract.build(published(), document)
+
+
+def test_a_sentence_that_the_spec_no_longer_holds_is_an_error() -> None:
+    spec = published()
+    schema = spec["components"]["schemas"]["NanoImageDto"]
+    schema["properties"]["num_images"]["description"] = "as many as you like"
+    with pytest.raises(ContractError, match="one-image-only"):
+        Contract.build(spec, overlay())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("a: [", "no YAML"), ("5", "no mapping"), ("paths: 5", "matches nothing")],
+)
+def test_a_spec_that_cannot_be_used_is_an_error(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(content)
+    with pytest.raises(ContractError, match=said):
+        Contract.load(path)
+    with pytest.raises(ContractError, match="cannot read"):
+        Contract.load(tmp_path / "none.yaml")
+
+
+def test_a_spec_with_a_broken_operation_is_an_error() -> None:
+    spec = published()
+    spec["paths"][LOOK]["get"]["parameters"] = 5
+    with pytest.raises(ContractError, match="no usable OpenAPI"):
+        Contract.build(spec, overlay())
+
+
+def test_a_field_that_may_be_null_may_be_null() -> None:
+    look = Contract.load().operations[1].success
+    assert look is not None
+    assert look.is_valid({"taskId": "t", "status": "pending", "result": None})
+    assert not look.is_valid({"taskId": None, "status": "pending"})
+    spec = published()
+    fields = spec["components"]["schemas"]["TaskResultDto"]["properties"]
+    fields["status"]["nullable"] = True
+    look = Contract.build(spec, overlay()).operations[1].success
+    assert look is not None
+    assert look.is_valid({"taskId": "t", "status": None})
+
+
+def post(server: MockServer, **options: Any) -> httpx.Response:
+    return httpx.post(server.url + SUBMIT, **{"headers": KEY, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"json": BODY, "headers": {}}, 401),
+        ({"json": BODY, "headers": {"Authorization": "Bearer wrong"}}, 401),
+        ({"json": BODY, "headers": {"Authorization": "Basic test-token"}}, 401),
+        ({"data": BODY}, 415),
+        ({}, 415),
+        ({"content": b"{", "headers": {**KEY, "Content-Type": "application/json"}}, 400),
+        ({"content": b"\xff", "headers": {**KEY, "Content-Type": "application/json"}}, 400),
+        ({"content": b"[" * 100_000, "headers": {**KEY, "Content-Type": "application/json"}}, 400),
+        (
+            {
+                "content": b'{"num_images": NaN}',
+                "headers": {**KEY, "Content-Type": "application/json"},
+            },
+            400,
+        ),
+        (
+            {"content": b" " * 11_000_000, "headers": {**KEY, "Content-Type": "application/json"}},
+            413,
+        ),
+        ({"json": {**BODY, "resolution": "1K"}}, 400),
+        ({"json": {**BODY, "prompt": 5}}, 400),
+        ({"json": BODY}, 201),
+    ],
+)
+def test_a_request_is_judged_by_the_contract(
+    server: MockServer, options: dict[str, Any], status: int
+) -> None:
+    answer = post(server, **options)
+    assert answer.status_code == status
+    assert answer.json()["taskId" if status == 201 else "message"]
+    if status == 401:
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_refusal_names_the_rule_and_the_field(server: MockServer) -> None:
+    answer = post(server, json={"prompt": 5, "action": "edit", "image_urls": [5]})
+    found = [(each["rule"], each["field"]) for each in answer.json()["problems"]]
+    assert sorted(found) == [("type", "image_urls.0"), ("type", "prompt")]
+    answer = post(server, json={"prompt": "x", "action": "edit"})
+    assert [each["rule"] for each in answer.json()["problems"]] == ["edit-needs-image-urls"]
+
+
+def test_no_account_sees_anothers_task(server: MockServer) -> None:
+    task_id = post(server, json=BODY).json()["taskId"]
+    other = {"Authorization": "Bearer other-token"}
+    for headers, status in ((KEY, 200), (other, 404)):
+        answer = httpx.get(server.url + LOOK, params={"taskId": task_id}, headers=headers)
+        assert answer.status_code == status
+
+
+def test_what_the_spec_does_not_hold_is_refused_as_json(server: MockServer) -> None:
+    assert "openapi.yaml" in httpx.get(f"{server.url}/none").json()["message"]
+    assert httpx.delete(server.url + SUBMIT).status_code == 405
+    assert httpx.get(f"{server.url}/pictures/none.png").status_code == 404
+    assert httpx.get(server.url + LOOK, headers=KEY).status_code == 400
+
+
+@pytest.mark.parametrize(("ratio", "pixels"), [("8:1", (4096, 512)), ("21:9", (4095, 1755))])
+def test_a_picture_has_the_asked_ratio(
+    server: MockServer, ratio: str, pixels: tuple[int, int]
+) -> None:
+    body = {**BODY, "model": "nano-banana-2", "aspect_ratio": ratio, "resolution": "4K"}
+    task_id = post(server, json={**body, "prompt": "قطة 猫 " * 90}).json()["taskId"]
+    picture = httpx.get(f"{server.url}/pictures/{task_id}.png")
+    if ratio == "21:9":
+        assert picture.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(picture.content)).size == pixels
+
+
+def test_the_page_shows_the_tasks_newest_first(server: MockServer) -> None:
+    assert "No task yet" in httpx.get(server.url).text
+    first = post(server, json={**BODY, "prompt": "<script>first"}).json()["taskId"]
+    post(server, json={**BODY, "prompt": ""})
+    for _ in range(3):
+        httpx.get(server.url + LOOK, params={"taskId": first}, headers=KEY)
+    page = httpx.get(server.url).text
+    assert page.index("(no prompt)") < page.index("&lt;script&gt;first")
+    assert f"/pictures/{first}.png" in page
+
+
+def test_the_spec_is_served_as_it_was_published(server: MockServer) -> None:
+    assert httpx.get(f"{server.url}/openapi.yaml").content == SPEC.read_bytes()
+
+
+def test_the_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOCK_API_KEYS", "one, two")
+    with MockServer() as server:
+        assert post(server, json=BODY).status_code == 401
+        headers = {"Authorization": "Bearer two"}
+        assert post(server, json=BODY, headers=headers).status_code == 201
+
+
+def test_the_oldest_task_goes_when_there_are_too_many(
+    server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tasks, "MAX_TASKS", 1)
+    post(server, json={**BODY, "prompt": "old"})
+    post(server, json={**BODY, "prompt": "new"})
+    assert [each["prompt"] for each in server.submissions] == ["new"]
+
+
+def test_an_operation_that_the_spec_adds_is_served_without_code(tmp_path: Path) -> None:
+    spec = published()
+    task = {"$ref": "#/components/schemas/TaskIdDto"}
+    content = {"application/json": {"schema": {"type": "object"}}}
+    spec["paths"]["/gemini/video"] = {
+        "post": {
+            "requestBody": {"content": content},
+            "responses": {
+                "201": {"description": "", "content": {"application/json": {"schema": task}}}
+            },
+            "security": [{"bearerAuth": []}],
+        }
+    }
+    shape = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"type": "string"}},
+    }
+    spec["paths"]["/models"] = {
+        "get": {
+            "responses": {
+                "200": {"description": "", "content": {"application/json": {"schema": shape}}}
+            }
+        },
+        "delete": {"responses": {"200": {"description": ""}}},
+    }
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    with MockServer(spec=path) as server:
+        assert httpx.post(f"{server.url}/gemini/video", headers=KEY, json=5).status_code == 400
+        made = httpx.post(f"{server.url}/gemini/video", headers=KEY)
+        assert made.status_code == 201
+        look = httpx.get(server.url + LOOK, params=made.json(), headers=KEY)
+        assert look.json()["status"] == "pending"
+        assert httpx.get(f"{server.url}/models").json() == {"name": "text"}
+        assert httpx.delete(f"{server.url}/models").json() is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"example": 3}, 3),
+        ({"type": "string", "enum": ["a", "b"]}, "a"),
+        ({"oneOf": [{"type": "boolean"}]}, True),
+        ({"allOf": [{"properties": {"a": {}}, "required": ["a"]}, {"type": "string"}]}, {"a": {}}),
+        ({"type": "array", "minItems": 2, "items": {"type": "integer"}}, [1, 1]),
+        ({"type": "array"}, []),
+        ({"type": "string", "format": "date", "minLength": 12}, "2026-01-01xx"),
+        ({"type": "number", "minimum": 7}, 7),
+        ({"$ref": "#/a/b"}, True),
+    ],
+)
+def test_a_sample_keeps_its_schema(schema: dict[str, Any], value: object) -> None:
+    assert sample(schema, {"a": {"b": {"type": "boolean"}}}) == value
+
+
+def test_the_command_serves_until_it_is_interrupted() -> None:
+    command = [sys.executable, "-m", "mountsea_banana.mock", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[3]
+        assert httpx.get(url).status_code == 200
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert "test-token" in rest
+    assert process.returncode == 0
+
+
+def test_the_command_says_why_it_cannot_start(
+    server: MockServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--spec", str(tmp_path / "none")]) == 2
+    assert "cannot read" in capsys.readouterr().err
+    assert command.main(["--port", server.url.rpartition(":")[2]]) == 2
+    assert "in use" in capsys.readouterr().err
+
+
+def test_the_command_names_a_missing_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert command.main([]) == 2
+    assert "pip install" in capsys.readouterr().err
+
+
+def test_the_module_is_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    import uvicorn
+
+    def interrupt(self: uvicorn.Server, sockets: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(uvicorn.Server, "run", interrupt)
+    monkeypatch.setattr(sys, "argv", ["mock", "--port", "0"])
+    monkeypatch.setenv("MOCK_API_KEYS", "one")
+    monkeypatch.delitem(sys.modules, "mountsea_banana.mock.__main__")
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("mountsea_banana.mock", run_name="__main__")
+    assert caught.value.code == 0
+
+
+def test_a_server_may_have_keys_of_its_own() -> None:
+    with MockServer(keys=["mine"]) as server:
+        assert post(server, json=BODY).status_code == 401
+
+
+def test_an_overlay_merges_objects_and_joins_arrays() -> None:
+    document = overlay()
+    update = {"info": {"title": "t", "x": [1]}, "tags": [{"name": "new"}]}
+    document["actions"].append({"target": "$", "update": update})
+    merged = Contract.build(published(), document).document
+    assert merged["info"]["title"] == "t"
+    assert merged["info"]["version"] == published()["info"]["version"]
+    assert [tag["name"] for tag in merged["tags"]] == ["gemini", "gemini-compat", "new"]
