@@ -285,7 +285,8 @@ def test_the_command_names_a_missing_extra(
     assert "pip install" in capsys.readouterr().err
 
 
-def test_the_module_is_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("keys", ["", "one"])
+def test_the_module_is_the_command(monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
     import uvicorn
 
     def interrupt(self: uvicorn.Server, sockets: object) -> None:
@@ -293,7 +294,7 @@ def test_the_module_is_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(uvicorn.Server, "run", interrupt)
     monkeypatch.setattr(sys, "argv", ["mock", "--port", "0"])
-    monkeypatch.setenv("MOCK_API_KEYS", "one")
+    monkeypatch.setenv("MOCK_API_KEYS", keys)
     monkeypatch.delitem(sys.modules, "mountsea_banana.mock.__main__")
     with pytest.raises(SystemExit) as caught:
         runpy.run_module("mountsea_banana.mock", run_name="__main__")
