@@ -6,11 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 import httpx
 from attrs import frozen
-from mountsea_api.models import NanoImageDto
 
 from . import _flows, _http, _pictures, _settings
 from ._answers import MAX_BYTES, Answer
@@ -24,6 +23,9 @@ from ._options import (
     Resolution,
 )
 from ._results import Look
+
+if TYPE_CHECKING:
+    from mountsea_api.models import NanoImageDto
 
 T = TypeVar("T")
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 import httpx
 from attrs import frozen
-from mountsea_api.models import NanoImageDto
 
 from . import _flows, _http, _pictures, _settings
 from ._answers import MAX_BYTES, Answer
@@ -23,6 +22,9 @@ from ._options import (
     Resolution,
 )
 from ._results import Look
+
+if TYPE_CHECKING:
+    from mountsea_api.models import NanoImageDto
 
 T = TypeVar("T")
 

@@ -12,9 +12,6 @@ from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
 
 from attrs import frozen
-from mountsea_api.api.gemini import api_public_controller_nano_image as nano_image
-from mountsea_api.api.gemini import api_public_controller_task_result as task_result
-from mountsea_api.models import NanoImageDto
 
 from . import _answers, _polling, _retry
 from . import _errors as errors
@@ -64,6 +61,9 @@ Flow = Generator[Send | Sleep | Tell, Any, T]
 
 def submit(body: Mapping[str, Any], *, max_retries: int, clock: Clock) -> Flow[str]:
     """Submit a checked body; return the task id."""
+    from mountsea_api.api.gemini import api_public_controller_nano_image as nano_image
+    from mountsea_api.models import NanoImageDto
+
     arguments = nano_image._get_kwargs(body=NanoImageDto.from_dict(body))
     call = Call(arguments, is_submission=True, task_id=None)
     try:
@@ -156,6 +156,8 @@ def conclude(look: Look) -> Look:
 
 
 def _look(task_id: str) -> Call:
+    from mountsea_api.api.gemini import api_public_controller_task_result as task_result
+
     return Call(task_result._get_kwargs(task_id=task_id), is_submission=False, task_id=task_id)
 
 

@@ -12,13 +12,13 @@ import json
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING
 
 from attrs import frozen
-from mountsea_api.models import NanoImageDto
-from mountsea_api.models.nano_image_dto_action import NANO_IMAGE_DTO_ACTION_VALUES
-from mountsea_api.models.nano_image_dto_aspect_ratio import NANO_IMAGE_DTO_ASPECT_RATIO_VALUES
-from mountsea_api.models.nano_image_dto_model import NANO_IMAGE_DTO_MODEL_VALUES
-from mountsea_api.models.nano_image_dto_resolution import NANO_IMAGE_DTO_RESOLUTION_VALUES
+
+if TYPE_CHECKING:
+    from mountsea_api.models import NanoImageDto
 
 DEFAULT_MODEL = "nano-banana-fast"
 RESOLUTION_MODELS = ("nano-banana-pro", "nano-banana-2")
@@ -32,7 +32,7 @@ _UNSENDABLE = object()
 # RFC 3986, appendix A, with the authority that an http address has; an IPv6 host is checked apart.
 _CHAR = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})"
 _HOST = rf"(?:\[(?:(?P<ipv6>[0-9A-Fa-f:.]+)|[vV][0-9A-Fa-f]+\.(?:{_CHAR}|:)+)\]|{_CHAR}*)"
-_URI = re.compile(
+_URI = (  # compiled at the first use: an import does without its 2 ms
     rf"[A-Za-z][A-Za-z0-9+\-.]*:"
     rf"(?://(?:(?:{_CHAR}|:)*@)?{_HOST}(?::[0-9]*)?(?:/(?:{_CHAR}|[:@/])*)?|(?!//)(?:{_CHAR}|[:@/])*)"
     rf"(?:\?(?:{_CHAR}|[:@/?])*)?(?:\#(?:{_CHAR}|[:@/?])*)?"
@@ -182,6 +182,8 @@ def _as_json(request: object) -> tuple[dict[str, object], list[Violation]]:
 
 
 def _fields(request: object) -> Mapping[object, object]:
+    from mountsea_api.models import NanoImageDto
+
     if isinstance(request, NanoImageDto):
         return request.to_dict()  # type: ignore[return-value]
     if isinstance(request, Mapping):
@@ -195,7 +197,7 @@ def _check_fields(body: Body) -> Iterator[Violation]:
         if name not in body:
             yield Violation("required", name, f"{name} is missing, and every request needs one")
     yield from _check_text(body, "prompt")
-    for name, values in _ENUMS.items():
+    for name, values in _enums().items():
         yield from _check_enum(body, name, values)
     if "num_images" in body and not _is_number(body["num_images"]):
         shown = _shown(body["num_images"])
@@ -234,7 +236,7 @@ def _image_urls(body: Body) -> Iterator[tuple[str, object]]:
 
 
 def _is_uri(text: str) -> bool:
-    uri = _URI.fullmatch(text)
+    uri = re.fullmatch(_URI, text)
     if uri is None or uri["ipv6"] is None:
         return uri is not None
     try:
@@ -256,9 +258,17 @@ def _shown(value: object) -> str:
     return reprlib.repr(value)
 
 
-_ENUMS: Mapping[str, Iterable[str]] = {
-    "action": NANO_IMAGE_DTO_ACTION_VALUES,
-    "model": NANO_IMAGE_DTO_MODEL_VALUES,
-    "aspect_ratio": NANO_IMAGE_DTO_ASPECT_RATIO_VALUES,
-    "resolution": NANO_IMAGE_DTO_RESOLUTION_VALUES,
-}
+@cache
+def _enums() -> Mapping[str, Iterable[str]]:
+    # The generated models take longer to import than the rest of this package.
+    from mountsea_api.models.nano_image_dto_action import NANO_IMAGE_DTO_ACTION_VALUES
+    from mountsea_api.models.nano_image_dto_aspect_ratio import NANO_IMAGE_DTO_ASPECT_RATIO_VALUES
+    from mountsea_api.models.nano_image_dto_model import NANO_IMAGE_DTO_MODEL_VALUES
+    from mountsea_api.models.nano_image_dto_resolution import NANO_IMAGE_DTO_RESOLUTION_VALUES
+
+    return {
+        "action": NANO_IMAGE_DTO_ACTION_VALUES,
+        "model": NANO_IMAGE_DTO_MODEL_VALUES,
+        "aspect_ratio": NANO_IMAGE_DTO_ASPECT_RATIO_VALUES,
+        "resolution": NANO_IMAGE_DTO_RESOLUTION_VALUES,
+    }

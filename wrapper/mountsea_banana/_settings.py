@@ -6,11 +6,10 @@ import ipaddress
 import math
 import os
 from collections.abc import Generator, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpx
 from attrs import field, frozen
-from mountsea_api.models import NanoImageDto
 
 from . import _rules
 from ._answers import Answer, Redactor, read_answer
@@ -20,6 +19,9 @@ from ._flows import Call
 from ._http import Outcome
 from ._rules import Violation
 from ._version import __version__
+
+if TYPE_CHECKING:
+    from mountsea_api.models import NanoImageDto
 
 DEFAULT_BASE_URL = "https://api.mountsea.ai"
 DEFAULT_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
