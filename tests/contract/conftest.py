@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from mountsea_banana._settings import is_loopback
 from mountsea_banana.contract import Contract
 from mountsea_banana.mock import DEFAULT_KEYS, MockServer
 
@@ -47,10 +47,3 @@ def api(base_url: str, key: str) -> Iterator[httpx.Client]:
         if status in (401, 403):
             pytest.exit(f"{base_url} refuses the key in MOUNTSEA_API_KEY ({status})", 2)
         yield client
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

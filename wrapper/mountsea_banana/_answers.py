@@ -180,7 +180,7 @@ def status_error(
     name = HTTPStatus(status).phrase if status in list(HTTPStatus) else "unknown status"
     about = f"task {task_id}: " if task_id else ""
     message = f"{about}{status} {name}: {_excerpt(answer)}"
-    if may_be_charged and status >= 500:
+    if may_be_charged:
         message += (
             ". The submission may have been accepted and charged: do not send it again blindly"
         )

@@ -178,8 +178,10 @@ class AsyncNanoBanana:
         Raises InvalidRequest before anything is sent, SubmissionUnknown where the request may
         have been charged without an answer, and the other errors of the API.
         """
-        options = {"model": model, "aspect_ratio": aspect_ratio, "resolution": resolution}
-        return await self._submit(_settings.fields("generate", prompt, options))
+        request = _settings.fields(
+            "generate", prompt, model=model, aspect_ratio=aspect_ratio, resolution=resolution
+        )
+        return await self.submit(request)
 
     @overload
     async def edit(
@@ -206,17 +208,24 @@ class AsyncNanoBanana:
 
         Returns and raises what `generate` does.
         """
-        options = {
-            "image_urls": _settings.as_list(image_urls),
-            "model": model,
-            "aspect_ratio": aspect_ratio,
-            "resolution": resolution,
-        }
-        return await self._submit(_settings.fields("edit", prompt, options))
+        request = _settings.fields(
+            "edit",
+            prompt,
+            image_urls=_settings.as_list(image_urls),
+            model=model,
+            aspect_ratio=aspect_ratio,
+            resolution=resolution,
+        )
+        return await self.submit(request)
 
     async def submit(self, request: NanoImageDto | Mapping[str, object]) -> AsyncTask:
         """Submit a request that the caller built, held to the same rules; return its task."""
-        return await self._submit(request)
+        flow = _flows.submit(
+            _settings.body_of(request),
+            max_retries=self._settings.max_retries,
+            clock=self._settings.clock,
+        )
+        return AsyncTask(self, await self._run(flow))
 
     def task(self, task_id: str) -> AsyncTask:
         """Pick a task up again by its id; nothing is sent. Raises InvalidRequest for no id."""
@@ -227,19 +236,6 @@ class AsyncNanoBanana:
 
     def __reduce__(self) -> tuple[Any, ...]:
         _settings.refuse_pickle(self)
-
-    async def _submit(self, request: NanoImageDto | Mapping[str, object]) -> AsyncTask:
-        body = _settings.body_of(request)
-        return AsyncTask(
-            self,
-            await self._run(
-                _flows.submit(
-                    body,
-                    max_retries=self._settings.max_retries,
-                    clock=self._settings.clock,
-                )
-            ),
-        )
 
     async def _fetch(self, task_id: str) -> AsyncTaskResult:
         flow = _flows.fetch(

@@ -172,8 +172,10 @@ class NanoBanana:
         Raises InvalidRequest before anything is sent, SubmissionUnknown where the request may
         have been charged without an answer, and the other errors of the API.
         """
-        options = {"model": model, "aspect_ratio": aspect_ratio, "resolution": resolution}
-        return self._submit(_settings.fields("generate", prompt, options))
+        request = _settings.fields(
+            "generate", prompt, model=model, aspect_ratio=aspect_ratio, resolution=resolution
+        )
+        return self.submit(request)
 
     @overload
     def edit(
@@ -200,17 +202,24 @@ class NanoBanana:
 
         Returns and raises what `generate` does.
         """
-        options = {
-            "image_urls": _settings.as_list(image_urls),
-            "model": model,
-            "aspect_ratio": aspect_ratio,
-            "resolution": resolution,
-        }
-        return self._submit(_settings.fields("edit", prompt, options))
+        request = _settings.fields(
+            "edit",
+            prompt,
+            image_urls=_settings.as_list(image_urls),
+            model=model,
+            aspect_ratio=aspect_ratio,
+            resolution=resolution,
+        )
+        return self.submit(request)
 
     def submit(self, request: NanoImageDto | Mapping[str, object]) -> Task:
         """Submit a request that the caller built, held to the same rules; return its task."""
-        return self._submit(request)
+        flow = _flows.submit(
+            _settings.body_of(request),
+            max_retries=self._settings.max_retries,
+            clock=self._settings.clock,
+        )
+        return Task(self, self._run(flow))
 
     def task(self, task_id: str) -> Task:
         """Pick a task up again by its id; nothing is sent. Raises InvalidRequest for no id."""
@@ -221,19 +230,6 @@ class NanoBanana:
 
     def __reduce__(self) -> tuple[Any, ...]:
         _settings.refuse_pickle(self)
-
-    def _submit(self, request: NanoImageDto | Mapping[str, object]) -> Task:
-        body = _settings.body_of(request)
-        return Task(
-            self,
-            self._run(
-                _flows.submit(
-                    body,
-                    max_retries=self._settings.max_retries,
-                    clock=self._settings.clock,
-                )
-            ),
-        )
 
     def _fetch(self, task_id: str) -> TaskResult:
         flow = _flows.fetch(

@@ -90,13 +90,14 @@ def fetch(task_id: str, *, max_retries: int, clock: Clock) -> Flow[Look]:
 
 def wait(task_id: str, timeout: float, *, clock: Clock) -> Flow[Look]:
     """Look at a task until it is final or `timeout` seconds are over; return the last look."""
+    call = _look(task_id)
     deadline = clock.monotonic() + timeout
     failure: errors.NanoBananaError | None = None
     strange: set[str] = set()
     looks = 0
     try:
         while (remaining := deadline - clock.monotonic()) > 0:
-            outcome = yield Send(_look(task_id), remaining)
+            outcome = yield Send(call, remaining)
             try:
                 answer = _retry.settle(
                     outcome, is_submission=False, task_id=task_id, now=clock.wall()

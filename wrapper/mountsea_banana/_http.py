@@ -29,8 +29,6 @@ class Reply:
     body: bytes = field(repr=False)
     fault: Exception | None
     """Why the body is not whole: the connection broke, time was up, or it passed the limit."""
-    content_type: str
-    url: str
 
 
 Outcome = Reply | Exception
@@ -62,8 +60,6 @@ class _Receiver:
             headers=response.headers,
             body=bytes(self._body[: self._limit]),
             fault=fault,
-            content_type=response.headers.get("content-type", ""),
-            url=str(response.url),
         )
 
 

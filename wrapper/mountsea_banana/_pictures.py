@@ -88,7 +88,7 @@ def judge(outcome: Outcome, url: str, task_id: str) -> Picture:
     for suffix, magic in _FORMATS:
         if magic.match(outcome.body):
             return Picture(outcome.body, suffix)
-    raise refuse(f"it is no picture but {outcome.content_type or 'of no stated type'}")
+    raise refuse(f"it is no picture but {outcome.headers.get('content-type', 'of no stated type')}")
 
 
 def check_free(path: Path | str, look: Look, *, overwrite: bool) -> None:

@@ -31,25 +31,33 @@ def delay(
     """
     if isinstance(outcome, Answer):
         asked = retry_after(outcome.headers, now)
-        if not may_repeat(outcome, has_retry_after=asked is not None, is_submission=is_submission):
+        if not _may_repeat(outcome, asked, is_submission=is_submission):
             return None
         if asked is not None:
             return asked if asked <= MAX_RETRY_AFTER else None
-    elif is_submission and not isinstance(outcome, _NEVER_LEFT):
+    elif is_submission and _may_be_charged(outcome, None):
         return None
     backoff = min(FIRST_BACKOFF * 2.0 ** min(attempt, 10), MAX_BACKOFF)
     return backoff * (0.75 + jitter / 4)
 
 
-def may_repeat(answer: Answer, *, has_retry_after: bool, is_submission: bool) -> bool:
+def _may_repeat(answer: Answer, asked: float | None, *, is_submission: bool) -> bool:
     """Say whether the request behind an answer may be sent again."""
     if answer.is_success:
         return answer.fault is not None and not is_submission
     if answer.status_code == 429:
         return True
-    if is_submission:
-        return answer.status_code == 503 and has_retry_after
-    return answer.status_code >= 500
+    return answer.status_code >= 500 and not (is_submission and _may_be_charged(answer, asked))
+
+
+def _may_be_charged(outcome: Answer | Exception, asked: float | None) -> bool:
+    """Say whether a submission that failed like this may have been accepted all the same.
+
+    `asked` is the answer's Retry-After: a 503 with one says that the server took nothing on.
+    """
+    if isinstance(outcome, Answer):
+        return outcome.status_code >= 500 and not (outcome.status_code == 503 and asked is not None)
+    return not isinstance(outcome, _NEVER_LEFT)
 
 
 def retry_after(headers: httpx.Headers, now: float) -> float | None:
@@ -74,11 +82,11 @@ def settle(
         if outcome.is_success:
             return outcome
         asked = retry_after(outcome.headers, now)
-        refused = outcome.status_code == 503 and asked is not None
+        may_be_charged = is_submission and _may_be_charged(outcome, asked)
         raise _answers.status_error(
-            outcome, asked, task_id, may_be_charged=is_submission and not refused
+            outcome, asked, task_id, may_be_charged=may_be_charged
         ) from outcome.fault
-    if is_submission and not isinstance(outcome, _NEVER_LEFT):
+    if is_submission and _may_be_charged(outcome, None):
         raise _answers.unknown_submission(outcome, None) from outcome
     about = f"the look at task {task_id} got no answer" if task_id else "the request was not sent"
     message = f"{about} ({_answers.describe(outcome)}); nothing was charged by it"

@@ -196,7 +196,8 @@ def _check_fields(body: Body) -> Iterator[Violation]:
     for name in ("prompt", "action"):
         if name not in body:
             yield Violation("required", name, f"{name} is missing, and every request needs one")
-    yield from _check_text(body, "prompt")
+    if not isinstance(body.get("prompt", ""), str):
+        yield Violation("type", "prompt", f"prompt is text, not {_shown(body['prompt'])}")
     for name, values in _enums().items():
         yield from _check_enum(body, name, values)
     if "num_images" in body and not _is_number(body["num_images"]):
@@ -215,13 +216,8 @@ def _check_fields(body: Body) -> Iterator[Violation]:
             yield Violation("uri", field, message)
 
 
-def _check_text(body: Body, name: str) -> Iterator[Violation]:
-    if name in body and not isinstance(body[name], str):
-        yield Violation("type", name, f"{name} is text, not {_shown(body[name])}")
-
-
 def _check_enum(body: Body, name: str, values: Iterable[str]) -> Iterator[Violation]:
-    value = body.get(name, None)
+    value = body.get(name)
     if name in body and not (isinstance(value, str) and value in values):
         known = ", ".join(sorted(values))
         rule = "value" if isinstance(value, str) else "type"
@@ -250,7 +246,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _model(body: Mapping[str, object]) -> str:
+def _model(body: Body) -> str:
     return _shown(body["model"]) if "model" in body else f"{DEFAULT_MODEL}, the default"
 
 

@@ -120,7 +120,7 @@ def body_of(request: NanoImageDto | Mapping[str, object]) -> dict[str, object]:
     return body
 
 
-def fields(action: str, prompt: str, options: Mapping[str, object]) -> dict[str, object]:
+def fields(action: str, prompt: str, **options: object) -> dict[str, object]:
     """Return a request's fields as the caller gave them; None counts as not given."""
     given = {name: value for name, value in options.items() if value is not None}
     return {"action": action, "prompt": prompt, **given}
@@ -170,7 +170,7 @@ def _check_base_url(base_url: object) -> str:
         raise ConfigurationError("a base URL has no user, query or fragment: give host and path")
     if not url.host or url.scheme not in ("http", "https"):
         raise ConfigurationError(f"the base URL {str(url)!r:.200} is no https:// address")
-    if url.scheme == "http" and not _is_loopback(url.host):
+    if url.scheme == "http" and not is_loopback(url.host):
         raise ConfigurationError(
             f"the base URL {str(url)!r:.200} would send the key in the clear: use https://; "
             "http:// is for this machine only"
@@ -178,7 +178,8 @@ def _check_base_url(base_url: object) -> str:
     return str(url).rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
