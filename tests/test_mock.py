@@ -79,6 +79,13 @@ def test_a_spec_with_a_broken_operation_is_an_error() -> None:
         Contract.build(spec, overlay())
 
 
+def test_an_operation_without_a_success_answer_is_an_error() -> None:
+    spec = published()
+    spec["paths"][LOOK]["get"]["responses"] = {"default": {"description": ""}}
+    with pytest.raises(ContractError, match=f"GET {LOOK} documents no success answer"):
+        Contract.build(spec, overlay())
+
+
 def test_a_field_that_may_be_null_may_be_null() -> None:
     look = Contract.load().operations[1].success
     assert look is not None
@@ -177,6 +184,13 @@ def test_the_page_shows_the_tasks_newest_first(server: MockServer) -> None:
     page = httpx.get(server.url).text
     assert page.index("(no prompt)") < page.index("&lt;script&gt;first")
     assert f"/pictures/{first}.png" in page
+
+
+def test_no_prompt_breaks_the_page(server: MockServer) -> None:
+    headers = {**KEY, "Content-Type": "application/json"}
+    body = b'{"prompt": "half a pair: \\ud800", "action": "generate"}'
+    assert post(server, content=body, headers=headers).status_code == 201
+    assert "half a pair: ?" in httpx.get(server.url).text
 
 
 def test_the_spec_is_served_as_it_was_published(server: MockServer) -> None:

@@ -218,11 +218,10 @@ def _operations(document: Mapping[str, Any], components: Mapping[str, Any]) -> I
             if method not in item:
                 continue
             operation = item[method]
-            status, answer = next(
-                (code, answer)
-                for code, answer in sorted(operation["responses"].items())
-                if str(code).startswith("2")
-            )
+            responses = operation["responses"]
+            status = min((code for code in responses if str(code).startswith("2")), default=None)
+            if status is None:
+                raise ContractError(f"{method.upper()} {path} documents no success answer")
             request = operation.get("requestBody", {})
             yield Operation(
                 method=method.upper(),
@@ -234,7 +233,7 @@ def _operations(document: Mapping[str, Any], components: Mapping[str, Any]) -> I
                 request=_content_schema(request, components),
                 is_request_required=bool(request.get("required")),
                 success_status=int(status),
-                success=_content_schema(answer, components),
+                success=_content_schema(responses[status], components),
                 is_secured=bool(operation.get("security", document.get("security"))),
             )
 

@@ -157,7 +157,9 @@ class MockAPI:
             '-H \'Content-Type: application/json\' \\\n  -d \'{"prompt": "a cat", '
             f'"action": "generate"}}\' \\\n  {request.base_url}gemini/image/generate</pre>'
         )
-        return HTMLResponse(page.substitute(cards="\n".join(cards[:200]) or empty))
+        text = page.substitute(cards="\n".join(cards[:200]) or empty)
+        # JSON's escapes bring lone surrogates, which no page can carry.
+        return HTMLResponse(text.encode("utf-8", "replace"))
 
     def _card(self, task: Task, request: Request) -> str:
         picture = ""
