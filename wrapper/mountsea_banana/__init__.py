@@ -1,6 +1,7 @@
 """A typed client of Mountsea's Nano Banana image API that never pays twice."""
 
-from ._async_client import AsyncNanoBanana, AsyncTask, AsyncTaskResult
+from typing import TYPE_CHECKING, Any
+
 from ._client import NanoBanana, Task, TaskResult
 from ._errors import (
     APIConnectionError,
@@ -26,6 +27,9 @@ from ._errors import (
 )
 from ._rules import Violation, check_request
 from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._async_client import AsyncNanoBanana, AsyncTask, AsyncTaskResult
 
 __all__ = [
     "APIConnectionError",
@@ -58,3 +62,12 @@ __all__ = [
     "__version__",
     "check_request",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # A program that is not asynchronous does without the time that this import takes.
+    if name in ("AsyncNanoBanana", "AsyncTask", "AsyncTaskResult"):
+        from . import _async_client
+
+        return getattr(_async_client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
