@@ -46,8 +46,10 @@ demo: $(READY) ## start the mock, make and edit a picture through the wrapper, a
 mock: $(READY) ## the mock server, to develop against [PORT=8000]
 	@$(RUN) -m mountsea_banana.mock --spec openapi.yaml --port $(or $(PORT),8000)
 
-contract: $(READY) ## the contract tests, against the mock or any server [BASE_URL=http://127.0.0.1:9000]
-	@CONTRACT_BASE_URL='$(BASE_URL)' $(VENV)/bin/pytest -q -p no:cacheprovider tests/contract
+contract: $(READY) ## test the mock, or any server [BASE_URL=http://127.0.0.1:9000] [BUDGET=0] [SEED=1] [THOROUGH=1] [BASELINE=file]
+	@$(RUN) -m mountsea_banana.harness --spec openapi.yaml \
+	  $(if $(BASE_URL),--base-url '$(BASE_URL)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(SEED),--seed '$(SEED)') \
+	  $(if $(THOROUGH),--thorough) $(if $(BASELINE),--baseline '$(BASELINE)')
 
 generate: $(READY) ## regenerate generated_client from openapi.yaml
 	@$(RUN) scripts/generate.py

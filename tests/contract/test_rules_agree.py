@@ -17,7 +17,7 @@ FINITE = {
     "model": [ABSENT, "nano-banana-fast", "nano-banana-pro", "nano-banana-2", "nano", None],
     "resolution": [ABSENT, "1K", "2K", "4K", "8K", None],
     "aspect_ratio": [ABSENT, *RATIOS, "7:7", None],
-    "num_images": [ABSENT, 1, 1.0, 2, True, "1", None],
+    "num_images": [ABSENT, 1.0, 2, True],
 }
 
 
@@ -40,4 +40,4 @@ def test_the_wrapper_and_the_contract_judge_every_combination_alike() -> None:
         assert broken == {rule.id for rule in contract.broken_rules(body)}, body
         assert bool(found) == bool(contract.problems(operation.request, body)), body
         compared += 1
-    assert compared == 5 * 9 * 6 * 6 * 12 * 7
+    assert compared == 5 * 9 * 6 * 6 * 12 * 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import os
 from collections.abc import Generator, Mapping
@@ -16,6 +15,7 @@ from ._answers import Answer, Redactor, read_answer
 from ._clock import Clock
 from ._errors import ConfigurationError, InvalidRequest
 from ._flows import Call
+from ._hosts import is_loopback
 from ._http import Outcome
 from ._rules import Violation
 from ._version import __version__
@@ -176,14 +176,6 @@ def _check_base_url(base_url: object) -> str:
             "http:// is for this machine only"
         )
     return str(url).rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_utf8(text: str) -> bool:

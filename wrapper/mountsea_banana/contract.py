@@ -47,9 +47,7 @@ class Schema:
 
     def required_names(self, document: Mapping[str, Any]) -> set[str]:
         """Return the required properties of the object that the schema describes."""
-        name = str(self.schema.get("$ref", "")).rpartition("/")[2]
-        schema = document["components"]["schemas"][name] if name else self.schema
-        return set(schema.get("required", []))
+        return set(resolve(self.schema, document).get("required", []))
 
     def problems(self, value: Any) -> Iterator[Problem]:
         """Give what is wrong with `value`, for a person to read."""
@@ -78,6 +76,7 @@ class Parameter:
     place: str
     """query, path, header or cookie."""
     is_required: bool
+    schema: Mapping[str, Any] = field(repr=False)
 
 
 @frozen
@@ -92,6 +91,15 @@ class Operation:
     success_status: int
     success: Schema | None
     is_secured: bool
+    makes_tasks: bool
+    """Whether it is a submission: it answers with nothing but the id of a new task."""
+    looks_at_tasks: bool
+    """Whether it answers with where a task stands."""
+
+    @property
+    def name(self) -> str:
+        """The method and path."""
+        return f"{self.method} {self.path}"
 
 
 @frozen
@@ -176,6 +184,16 @@ def apply_overlay(published: Mapping[str, Any], overlay: Mapping[str, Any]) -> d
     return document
 
 
+def resolve(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema that a `$ref` of the document stands for; any other as it is."""
+    while "$ref" in schema:
+        node: Any = document
+        for name in schema["$ref"].split("/")[1:]:
+            node = node[name]
+        schema = node
+    return schema
+
+
 def _children(node: Any, name: str) -> list[Any]:
     if not isinstance(node, dict):
         return []
@@ -223,18 +241,24 @@ def _operations(document: Mapping[str, Any], components: Mapping[str, Any]) -> I
             if status is None:
                 raise ContractError(f"{method.upper()} {path} documents no success answer")
             request = operation.get("requestBody", {})
+            success = _content_schema(responses[status], components)
+            wanted = success.required_names(document) if success else set()
             yield Operation(
                 method=method.upper(),
                 path=path,
                 parameters=tuple(
-                    Parameter(each["name"], each["in"], bool(each.get("required")))
+                    Parameter(
+                        each["name"], each["in"], bool(each.get("required")), each.get("schema", {})
+                    )
                     for each in [*item.get("parameters", []), *operation.get("parameters", [])]
                 ),
                 request=_content_schema(request, components),
                 is_request_required=bool(request.get("required")),
                 success_status=int(status),
-                success=_content_schema(responses[status], components),
+                success=success,
                 is_secured=bool(operation.get("security", document.get("security"))),
+                makes_tasks=method == "post" and wanted == {"taskId"},
+                looks_at_tasks={"taskId", "status"} <= wanted,
             )
 
 

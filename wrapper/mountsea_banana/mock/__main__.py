@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -22,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         from mountsea_banana.contract import Contract, ContractError
         from mountsea_banana.mock import create_app
+        from mountsea_banana.mock._server import listen
     except ImportError as error:
         print(
             f"mock: {error.name} is missing: pip install 'mountsea-banana[mock]'", file=sys.stderr
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         app = create_app(Contract.load(options.spec))
-        listener = socket.create_server((options.host, options.port))
+        listener = listen(options.host, options.port)
     except (ContractError, OSError, OverflowError) as error:
         print(f"mock: cannot serve at {options.host}:{options.port}: {error}", file=sys.stderr)
         return 2

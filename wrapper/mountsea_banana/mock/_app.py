@@ -18,10 +18,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from mountsea_banana._samples import sample
 from mountsea_banana.contract import Contract, Operation, Problem
 
 from ._pictures import draw
-from ._samples import sample
 from ._tasks import Task, TaskStore
 
 DEFAULT_KEYS = ("test-token", "other-token")
@@ -121,14 +121,15 @@ class MockAPI:
     def answer(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
         """Answer a request that keeps the contract."""
         success = operation.success
-        wanted = success.required_names(self._contract.document) if success else set()
-        if wanted == {"taskId"} and operation.method == "POST":
+        if operation.makes_tasks:
             task = Task(account, body or {})
             self.tasks.add(task)
             return JSONResponse({"taskId": task.id}, operation.success_status)
-        if {"taskId", "status"} <= wanted:
+        if operation.looks_at_tasks:
             return self.look(operation, request, account)
-        value = sample(success.schema, self._contract.document) if success else None
+        if success is None:
+            return Response(status_code=operation.success_status)
+        value = sample(success.schema, self._contract.document)
         return JSONResponse(value, operation.success_status)
 
     def look(self, operation: Operation, request: Request, account: str) -> Response:

@@ -21,11 +21,12 @@ def size(request: Mapping[str, Any]) -> tuple[int, int]:
 def draw(request: Mapping[str, Any], seed: str) -> bytes:
     """Return the PNG of a task; its colour comes from `seed`."""
     # Pillow takes longer to import than the server to start.
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageColor, ImageDraw, ImageFont
 
     width, height = size(request)
     hue = hashlib.sha256(seed.encode()).digest()[0] * 360 // 256
-    image = Image.new("RGB", (width, height), f"hsl({hue}, 55%, 32%)")
+    # One byte a pixel, from the ground's colour to white, takes a third of the time of three.
+    image = Image.new("L", (width, height))
     canvas = ImageDraw.Draw(image)
     text_size = max(12, int((width * height) ** 0.5 / 18))
     font = ImageFont.load_default(text_size)
@@ -34,12 +35,14 @@ def draw(request: Mapping[str, Any], seed: str) -> bytes:
     rows = max(1, int((height - 3 * margin) / (text_size * 1.3)) - 1)
     prompt = str(request.get("prompt", ""))[:2000].encode("ascii", "replace").decode()
     lines = textwrap.wrap(prompt, columns, max_lines=rows, placeholder=" ...")
-    canvas.multiline_text((margin, margin), "\n".join(lines), fill="white", font=font)
+    canvas.multiline_text((margin, margin), "\n".join(lines), fill=255, font=font)
     caption = " · ".join(
         str(request[name]) for name in ("action", "model", "aspect_ratio") if name in request
     )
     small = ImageFont.load_default(max(10, text_size // 2))
-    canvas.text((margin, height - margin), caption, fill="#ffffffb0", font=small, anchor="ls")
+    canvas.text((margin, height - margin), caption, fill=176, font=small, anchor="ls")
+    ground = ImageColor.getrgb(f"hsl({hue}, 55%, 32%)")
+    image.putpalette([low + (255 - low) * step // 255 for step in range(256) for low in ground[:3]])
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=1)
     return file.getvalue()

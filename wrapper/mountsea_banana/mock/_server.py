@@ -16,6 +16,15 @@ from mountsea_banana.contract import Contract
 from ._app import create_app
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raises OSError or OverflowError where the address is no good."""
+    listener = socket.create_server((host, port))
+    # An answer's head and body go out as two writes, and the second would wait 40 ms for the
+    # client's acknowledgement of the first. Accepted connections inherit the option.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
 class MockServer:
     """A mock server that runs while its `with` block does.
 
@@ -45,7 +54,7 @@ class MockServer:
         return [task.request for task in self._app.state.api.tasks.all()]
 
     def __enter__(self) -> Self:
-        self._socket = socket.create_server(("127.0.0.1", self._port))
+        self._socket = listen("127.0.0.1", self._port)
         self._port = self._socket.getsockname()[1]
         config = uvicorn.Config(self._app, log_level="error", lifespan="off", timeout_keep_alive=60)
         self._server = uvicorn.Server(config)

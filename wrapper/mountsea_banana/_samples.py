@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mountsea_banana.contract import Schema, resolve
+
 _BY_TYPE: Mapping[str, Any] = {
     "string": "text",
     "integer": 1,
@@ -24,13 +26,10 @@ _BY_FORMAT = {
 
 def sample(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Any:
     """Return a value for `schema`, with the required properties only."""
-    while "$ref" in schema:
-        node: Any = document
-        for name in schema["$ref"].split("/")[1:]:
-            node = node[name]
-        schema = node
+    schema = resolve(schema, document)
+    known = Schema(schema, document.get("components", {}))
     for name in ("example", "default"):
-        if name in schema:
+        if name in schema and known.is_valid(schema[name]):
             return schema[name]
     if schema.get("enum"):
         return schema["enum"][0]

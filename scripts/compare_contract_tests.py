@@ -1,0 +1,117 @@
+"""Count how many defective servers plain schemathesis and this project's contract tests catch.
+
+Each tool has the same time a server. Raw means the vendor's spec with the refusals documented, as
+plain schemathesis ends early at a status that is not. Its check that legal requests are accepted is
+left out: it fails on every server, for a `taskId` that the schema allows and no server can know.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from mountsea_banana.contract import Contract  # noqa: E402
+from mountsea_banana.mock import MockServer  # noqa: E402
+
+from tests.contract import defects  # noqa: E402
+
+TOOLS = ("schemathesis, raw spec", "schemathesis, spec + overlay", "make contract")
+
+
+def documents(folder: Path) -> Mapping[str, Path]:
+    """Write the two documents that plain schemathesis is given."""
+    contract = Contract.load()
+    effective = copy.deepcopy(dict(contract.document))
+    raw = copy.deepcopy(effective)
+    raw["components"]["schemas"]["NanoImageDto"].pop("allOf")
+    paths = {}
+    for tool, document in zip(TOOLS, (raw, effective), strict=False):
+        paths[tool] = folder / f"{len(paths)}.json"
+        paths[tool].write_text(json.dumps(document))
+    return paths
+
+
+def finds(tool: str, server: str, seconds: int, folder: Path) -> bool:
+    """Say whether a tool reports a failure of a server within its time."""
+    environment = {
+        **os.environ,
+        "MOUNTSEA_API_KEY": "test-token",
+        "MOUNTSEA_OTHER_API_KEY": "other-token",
+    }
+    if tool == TOOLS[-1]:
+        command = [sys.executable, "-m", "mountsea_banana.harness", "--base-url", server]
+        command += ["--report", str(folder / "report")]
+    else:
+        command = [str(Path(sys.executable).with_name("schemathesis")), "run"]
+        command += [
+            str(documents(folder)[tool]),
+            "--url",
+            server,
+            "-H",
+            "Authorization: Bearer test-token",
+            "--seed",
+            "1",
+        ]
+        command += ["--max-examples", "10000", "--max-time", str(seconds), "--max-failures", "1"]
+        command += ["--exclude-checks", "positive_data_acceptance"]
+    try:
+        ran = subprocess.run(  # noqa: S603
+            command,
+            capture_output=True,
+            env=environment,
+            check=False,
+            timeout=seconds + 5,
+            cwd=folder,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return ran.returncode == 1
+
+
+def compare(name: str, seconds: int) -> tuple[str, dict[str, bool]]:
+    """Return which tools find fault with the server of that name."""
+    found = {}
+    for tool in TOOLS:
+        app: Any = defects.application(Contract.load(), name)
+        with MockServer(app=app) as server, tempfile.TemporaryDirectory() as folder:
+            found[tool] = finds(tool, server.url, seconds, Path(folder))
+    return name, found
+
+
+def main() -> None:
+    """Print the table, and the figures at its end."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=15, help="a tool's time for one server")
+    seconds = parser.parse_args().seconds
+    caught: Counter[str] = Counter()
+    alarms: Counter[str] = Counter()
+    names = [*defects.DEFECTS, *defects.LEGAL]
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        for name, found in pool.map(compare, names, [seconds] * len(names)):
+            (caught if name in defects.DEFECTS else alarms).update(t for t in TOOLS if found[t])
+            print(
+                name, *("caught" if found[tool] else "-" for tool in TOOLS), sep=" | ", flush=True
+            )
+    for tool in TOOLS:
+        print(
+            f"{tool}: caught {caught[tool]} of {len(defects.DEFECTS)}, "
+            f"false alarms {alarms[tool]} of {len(defects.LEGAL)}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""What a run found, for a terminal, for CI (JUnit XML) and as a page."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import itertools
+import json
+import os
+import tempfile
+import xml.etree.ElementTree as ET
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from mountsea_banana.contract import Operation, resolve
+
+from ._case import Case
+from ._causes import Cause
+from ._judge import Verdict
+from ._run import Outcome
+from ._wire import Answer
+
+SHOWN = 300
+
+
+def verdict(outcome: Outcome, new: Sequence[Cause]) -> tuple[int, str]:
+    """Return the exit status and its sentence; `new` are the causes that count."""
+    if new:
+        ways = "one way" if len(new) == 1 else f"{len(new)} ways"
+        return 1, f"the server breaks the contract in {ways}"
+    if outcome.stopped:
+        return 2, "no verdict: the run was stopped"
+    untested = outcome.untested_rules()
+    if untested:
+        return 2, f"no verdict: too few bodies could be sent for {', '.join(untested)}"
+    return 0, "the server keeps the contract"
+
+
+def text(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause]) -> Iterator[str]:
+    """Give the lines of the report on a terminal."""
+    for cause in new:
+        yield ""
+        yield f"FAIL  {cause.title}"
+        for name, value in facts(cause, outcome.base_url):
+            yield f"      {name:<9} {value}"
+    for cause in known:
+        yield f"known {cause.title}"
+    if outcome.stopped:
+        yield f"stopped: {outcome.stopped}"
+    if outcome.left_out:
+        yield ""
+        yield "left out:"
+        yield from (f"      {line}" for line in outcome.left_out)
+    yield ""
+    yield (
+        f"{len(outcome.sent):,} requests in {outcome.seconds:.1f} s, "
+        f"{outcome.accepted:,} submissions accepted, seed {outcome.plan.seed}"
+    )
+
+
+def facts(cause: Cause, base_url: str) -> Iterator[tuple[str, str]]:
+    """Give what a person needs to see the failure again."""
+    first = cause.smallest
+    request = first.case.request
+    yield "contract", first.case.judgement.says
+    if cause.ways:
+        more = f" … ({len(cause.ways)} in all)" if len(cause.ways) > 8 else ""
+        yield "ways", "; ".join(cause.ways[:8]) + more
+    yield "sent", f"{request.method} {_cut(request.target)}"
+    if request.body is not None:
+        yield "body", _cut(request.body.decode("utf-8", "backslashreplace"))
+    yield "got", _got(first.answer) + f"  ({first.complaint.text})"
+    yield "requests", f"{len(cause.failures):,} failed alike; this is the smallest"
+    yield "try", request.curl(base_url, first.task or "TASK_ID")
+    yield "id", cause.id
+
+
+def write_junit(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], path: Path) -> None:
+    """Write the run as JUnit XML: a test for each check of an operation, and for each cause."""
+    failed = {(c.smallest.case.operation.name, c.smallest.case.check) for c in new}
+    counts = Counter((case.operation.name, case.check) for case, _ in outcome.sent)
+    suite = ET.Element("testsuite", name="contract", time=f"{outcome.seconds:.3f}")
+    for (operation, check), count in sorted(counts.items()):
+        if (operation, check) not in failed:
+            ET.SubElement(
+                suite, "testcase", classname=operation, name=f"{check} ({count} requests)"
+            )
+    for cause in (*new, *known):
+        test = ET.SubElement(
+            suite, "testcase", classname=cause.smallest.case.operation.name, name=cause.id
+        )
+        said = "\n".join(f"{name}: {value}" for name, value in facts(cause, outcome.base_url))
+        if cause in new:
+            ET.SubElement(test, "failure", message=_xml(cause.title)).text = _xml(said)
+        else:
+            ET.SubElement(test, "skipped", message="a known deviation, listed in the baseline")
+    suite.set("tests", str(len(suite)))
+    suite.set("failures", str(len(new)))
+    suite.set("skipped", str(len(known)))
+    _write(path, ET.tostring(suite, encoding="utf-8", xml_declaration=True))
+
+
+def write_page(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], path: Path) -> None:
+    """Write the run as one page that needs nothing else."""
+    status, sentence = verdict(outcome, new)
+    page = Template((resources.files("mountsea_banana.harness") / "report.html").read_text("utf-8"))
+    content = page.substitute(
+        verdict=("kept", "broken", "open")[status],
+        sentence=html.escape(sentence),
+        server=html.escape(outcome.base_url),
+        summary=html.escape(list(text(outcome, (), ()))[-1]),
+        failures="\n".join(_section(cause, outcome.base_url, "FAIL") for cause in new)
+        + "\n".join(_section(cause, outcome.base_url, "known") for cause in known),
+        left_out="".join(f"<li>{html.escape(line)}</li>" for line in outcome.left_out)
+        or "<li>nothing</li>",
+        rules="".join(_rules(outcome)),
+        checks="".join(_checks(outcome)),
+        matrices="".join(_matrices(outcome)),
+    )
+    _write(path, content.encode("utf-8", "backslashreplace"))
+
+
+def _section(cause: Cause, base_url: str, mark: str) -> str:
+    rows = "".join(
+        f"<tr><th>{name}</th><td><code>{html.escape(value)}</code></td></tr>"
+        for name, value in facts(cause, base_url)
+    )
+    opened = " open" if mark == "FAIL" else ""
+    return (
+        f'<details class="{mark}"{opened}><summary>{html.escape(cause.title)}</summary>'
+        f"<table>{rows}</table></details>"
+    )
+
+
+def _rules(outcome: Outcome) -> Iterator[str]:
+    alone = outcome.broken_alone()
+    sent = [case.judgement for case, _ in outcome.sent]
+    kept = sum(each.verdict is Verdict.ACCEPT for each in sent)
+    for rule in outcome.plan.contract.rules:
+        all_broken = sum(rule.id in each.rules for each in sent)
+        yield (
+            f"<tr><td><code>{rule.id}</code></td><td>{html.escape(rule.sentence)}</td>"
+            f"<td>{kept:,}</td><td>{alone[rule.id]:,}</td><td>{all_broken:,}</td></tr>"
+        )
+
+
+def _checks(outcome: Outcome) -> Iterator[str]:
+    counts: dict[tuple[str, str], Counter[Verdict]] = defaultdict(Counter)
+    for case, _ in outcome.sent:
+        counts[case.operation.name, case.check][case.verdict] += 1
+    for (operation, check), by_verdict in sorted(counts.items()):
+        cells = "".join(f"<td>{by_verdict[each]:,}</td>" for each in Verdict)
+        yield f"<tr><td>{html.escape(operation)}</td><td>{html.escape(check)}</td>{cells}</tr>"
+
+
+def _matrices(outcome: Outcome) -> Iterator[str]:
+    for operation in outcome.plan.contract.operations:
+        if operation.request is not None:
+            yield from _matrix(outcome, operation)
+
+
+def _matrix(outcome: Outcome, operation: Operation) -> Iterator[str]:
+    """Give the table of every combination of the properties that are enums."""
+    document = outcome.plan.contract.document
+    schema = resolve(operation.request.schema, document) if operation.request else {}
+    enums = {
+        name: [
+            *([] if name in schema.get("required", []) else ["absent"]),
+            *(json.dumps(each) for each in value["enum"]),
+        ]
+        for name, value in schema.get("properties", {}).items()
+        if "enum" in value
+    }
+    if len(enums) < 2:
+        return
+    column = max(enums, key=lambda name: len(enums[name]))
+    rows = {name: values for name, values in enums.items() if name != column}
+    answers = {id(case): answer for case, answer in outcome.sent}
+    chosen: dict[tuple[str, ...], Case] = {}
+    for case in outcome.plan.cases():
+        if case.check in ("combinations", "legal bodies") and case.operation is operation:
+            place = tuple(case.features.get(name, "absent") for name in (*rows, column))
+            if place not in chosen or _rank(case) < _rank(chosen[place]):
+                chosen[place] = case
+    cells = {place: (case, answers.get(id(case))) for place, case in chosen.items()}
+    for failure in (failure for cause in outcome.causes for failure in cause.failures):
+        if failure.case.operation is operation and failure.case.features:
+            place = tuple(failure.case.features.get(name, "absent") for name in (*rows, column))
+            cells[place] = failure.case, failure.answer
+    head = "".join(f"<th>{html.escape(value.strip(chr(34)))}</th>" for value in enums[column])
+    names = "".join(f"<th>{html.escape(name)}</th>" for name in rows)
+    yield f"<h3>{html.escape(operation.name)}: {html.escape(column)} across</h3>"
+    yield f'<div class="wide"><table class="matrix"><tr>{names}{head}</tr>'
+    for row in itertools.product(*rows.values()):
+        labels = "".join(f"<th>{html.escape(value.strip(chr(34)))}</th>" for value in row)
+        marks = "".join(_cell(cells.get((*row, value))) for value in enums[column])
+        yield f"<tr>{labels}{marks}</tr>"
+    yield "</table></div>"
+
+
+def _rank(case: Case) -> tuple[bool, int]:
+    return case.verdict is not Verdict.ACCEPT, len(case.request.body or b"")
+
+
+def _cell(found: tuple[Case, Answer | None] | None) -> str:
+    case, answer = found or (None, None)
+    if case is None or answer is None:
+        return '<td class="none" title="not sent"></td>'
+    accepted = 200 <= answer.status < 300
+    right = accepted if case.verdict is Verdict.ACCEPT else 400 <= answer.status < 500
+    kind = ("accepted" if accepted else "refused") if right else "wrong"
+    mark = {"accepted": "✓", "refused": "·", "wrong": "✗"}[kind]
+    title = f"{answer.status}: {case.judgement.says}"
+    return f'<td class="{kind}" title="{html.escape(title)}">{mark}</td>'
+
+
+def _got(answer: Answer) -> str:
+    if not answer.status:
+        return answer.fault or "no answer"
+    return f"{answer.status} {_cut(answer.body.decode('utf-8', 'backslashreplace'))}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]} … ({len(text):,} characters)"
+
+
+def _xml(text: str) -> str:
+    return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def read_baseline(lines: Iterable[str]) -> set[str]:
+    """Return the ids of the known deviations: one a line, after `#` a comment."""
+    return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
