@@ -1,12 +1,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format typecheck unit generate check-generated contract mock build pin clean
+.PHONY: faults update-spec spec-diff help setup demo test lint format typecheck unit generate check-generated contract mock build pin clean
 
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/ready
 RUN := $(VENV)/bin/python
+PYTEST := $(VENV)/bin/pytest -q --numprocesses auto --dist worksteal
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +39,8 @@ typecheck: $(READY) ## mypy --strict and pyright
 	@$(VENV)/bin/pyright --warnings
 
 unit: $(READY)
-	@$(VENV)/bin/pytest -q --cov --cov-report=term
+	@$(PYTEST) tests/contract/test_harness.py
+	@$(PYTEST) --ignore tests/contract/test_harness.py --cov --cov-report=term
 
 demo: $(READY) ## start the mock, make and edit a picture through the wrapper, and say where they are
 	@$(RUN) scripts/demo.py
@@ -50,6 +52,15 @@ contract: $(READY) ## test the mock, or any server [BASE_URL=http://127.0.0.1:90
 	@$(RUN) -m mountsea_banana.harness --spec openapi.yaml \
 	  $(if $(BASE_URL),--base-url '$(BASE_URL)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(SEED),--seed '$(SEED)') \
 	  $(if $(THOROUGH),--thorough) $(if $(BASELINE),--baseline '$(BASELINE)')
+
+faults: $(READY) ## try every fault on a submission and print what it cost
+	@$(RUN) -m tests.faults
+
+update-spec: $(READY) ## take the vendor's pages into openapi.yaml: PAGES="page.md https://…" [PRUNE=1]
+	@$(RUN) scripts/update_spec.py $(PAGES) $(if $(PRUNE),--prune)
+
+spec-diff: $(READY) ## what a change of the spec means for users [BASE=HEAD] [FORMAT=markdown]
+	@$(RUN) scripts/spec_diff.py $(if $(BASE),--base '$(BASE)') $(if $(FORMAT),--format '$(FORMAT)')
 
 generate: $(READY) ## regenerate generated_client from openapi.yaml
 	@$(RUN) scripts/generate.py

@@ -38,7 +38,7 @@ def documents(folder: Path) -> Mapping[str, Path]:
     effective = copy.deepcopy(dict(contract.document))
     raw = copy.deepcopy(effective)
     raw["components"]["schemas"]["NanoImageDto"].pop("allOf")
-    paths = {}
+    paths: dict[str, Path] = {}
     for tool, document in zip(TOOLS, (raw, effective), strict=False):
         paths[tool] = folder / f"{len(paths)}.json"
         paths[tool].write_text(json.dumps(document))
@@ -52,7 +52,7 @@ def finds(tool: str, server: str, seconds: int, folder: Path) -> bool:
         "MOUNTSEA_API_KEY": "test-token",
         "MOUNTSEA_OTHER_API_KEY": "other-token",
     }
-    if tool == TOOLS[-1]:
+    if tool == "make contract":
         command = [sys.executable, "-m", "mountsea_banana.harness", "--base-url", server]
         command += ["--report", str(folder / "report")]
     else:
@@ -74,7 +74,7 @@ def finds(tool: str, server: str, seconds: int, folder: Path) -> bool:
             capture_output=True,
             env=environment,
             check=False,
-            timeout=seconds + 5,
+            timeout=10 * seconds,
             cwd=folder,
         )
     except subprocess.TimeoutExpired:
@@ -95,13 +95,14 @@ def compare(name: str, seconds: int) -> tuple[str, dict[str, bool]]:
 def main() -> None:
     """Print the table, and the figures at its end."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=15, help="a tool's time for one server")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--seconds", type=int, default=10, help="a tool's time for one server")
+    parser.add_argument("--workers", type=int, default=1, help="servers at a time")
+    options = parser.parse_args()
     caught: Counter[str] = Counter()
     alarms: Counter[str] = Counter()
     names = [*defects.DEFECTS, *defects.LEGAL]
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        for name, found in pool.map(compare, names, [seconds] * len(names)):
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+        for name, found in pool.map(compare, names, [options.seconds] * len(names)):
             (caught if name in defects.DEFECTS else alarms).update(t for t in TOOLS if found[t])
             print(
                 name, *("caught" if found[tool] else "-" for tool in TOOLS), sep=" | ", flush=True

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from mountsea_banana.contract import Contract
 from mountsea_banana.harness._causes import Failure, group
 from mountsea_banana.harness._judge import Verdict
 from mountsea_banana.harness._verify import Complaint
 from mountsea_banana.harness._wire import Answer
-from mountsea_banana.mock import MockServer
 
-from tests.contract import defects
-from tests.contract.conftest import a_small_plan, run_against, the_plan
+from tests.contract.conftest import a_small_plan, run_against, server_of, the_plan
 
 SUBMIT = "POST /gemini/image/generate"
 LOOK = "GET /gemini/task/result"
@@ -62,7 +59,7 @@ CAUSES = {
 
 @pytest.mark.parametrize("defect", CAUSES)
 def test_the_failures_of_one_defect_are_one_cause_an_operation(defect: str) -> None:
-    with MockServer(app=defects.application(Contract.load(), defect)) as server:
+    with server_of(defect) as server:
         outcome = run_against(server, a_small_plan())
     assert [cause.id for cause in outcome.causes] == CAUSES[defect]
 
@@ -79,7 +76,7 @@ def test_failures_with_nothing_in_common_are_one_cause() -> None:
 
 
 def test_tasks_that_stay_open_are_said_to_be_left_out() -> None:
-    with MockServer(app=defects.application(Contract.load(), "tasks that take long")) as server:
+    with server_of("tasks that take long") as server:
         outcome = run_against(server, a_small_plan(), seconds_of_life=0.1)
     assert outcome.causes == ()
     assert outcome.left_out == ("20 times the end of a task: it was not final in 0.1 s",)

@@ -78,6 +78,12 @@ class Redactor:
     def __call__(self, text: str) -> str:
         return self._pattern.sub("[redacted]", text)
 
+    def error(self, error: Exception) -> Exception:
+        """Return an exception of a library, or one of its kind where it quotes the key."""
+        clean = self(str(error))
+        # It leaves behind what it came from, which quotes the same.
+        return error if clean == str(error) else type(error)(clean)
+
 
 def read_answer(reply: Reply, redact: Redactor) -> Answer:
     """Read a reply: the task id from the raw body first, then the rest without the key."""
@@ -99,7 +105,7 @@ def read_answer(reply: Reply, redact: Redactor) -> Answer:
         document=document,
         task_id=task_id,
         is_wrapped=is_wrapped,
-        fault=reply.fault,
+        fault=reply.fault and redact.error(reply.fault),
     )
 
 
@@ -166,7 +172,7 @@ def read_result(answer: Answer, task_id: str) -> tuple[str, Mapping[str, Any]]:
         status_code=answer.status_code,
         body=answer.text,
         task_id=task_id,
-    )
+    ) from answer.fault
 
 
 def status_error(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 import httpx
 from attrs import frozen
 
-from . import _flows, _http, _pictures, _settings
+from . import _flows, _http, _images, _pictures, _settings
 from ._answers import MAX_BYTES, Answer
-from ._errors import ConfigurationError
+from ._errors import ConfigurationError, InvalidRequest
 from ._options import (
     AspectRatio,
     FastOptions,
@@ -23,6 +23,7 @@ from ._options import (
     Resolution,
 )
 from ._results import Look
+from ._rules import Violation
 
 if TYPE_CHECKING:
     from mountsea_api.models import NanoImageDto
@@ -68,15 +69,24 @@ class AsyncTaskResult(Look):
         url = _pictures.address(self)
         seconds = _settings.seconds(timeout)
         async with httpx.AsyncClient(follow_redirects=True) as client:
-            try:
-                request = client.build_request("GET", url)
-            except Exception as error:
-                outcome: _http.Outcome = error
-            else:
-                outcome = await _http.exchange_async(
-                    client, request, auth=None, limit=max_bytes, seconds=seconds
-                )
+            outcome = await _fetch_outside(client, "GET", url, {}, max_bytes, seconds)
         return _pictures.judge(outcome, url, self.task_id)
+
+
+async def _fetch_outside(
+    client: httpx.AsyncClient,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    limit: int,
+    seconds: float,
+) -> _http.Outcome:
+    """Send a request without credentials to whoever holds a picture."""
+    try:
+        request = client.build_request(method, url, headers=headers)
+    except Exception as error:  # whatever httpx makes of an address that is none
+        return error
+    return await _http.exchange_async(client, request, auth=None, limit=limit, seconds=seconds)
 
 
 class AsyncTask:
@@ -185,15 +195,30 @@ class AsyncNanoBanana:
 
     @overload
     async def edit(
-        self, prompt: str, image_urls: str | Sequence[str], **options: Unpack[FastOptions]
+        self,
+        prompt: str,
+        image_urls: str | Sequence[str],
+        *,
+        check_images: bool = ...,
+        **options: Unpack[FastOptions],
     ) -> AsyncTask: ...
     @overload
     async def edit(
-        self, prompt: str, image_urls: str | Sequence[str], **options: Unpack[ProOptions]
+        self,
+        prompt: str,
+        image_urls: str | Sequence[str],
+        *,
+        check_images: bool = ...,
+        **options: Unpack[ProOptions],
     ) -> AsyncTask: ...
     @overload
     async def edit(
-        self, prompt: str, image_urls: str | Sequence[str], **options: Unpack[Nano2Options]
+        self,
+        prompt: str,
+        image_urls: str | Sequence[str],
+        *,
+        check_images: bool = ...,
+        **options: Unpack[Nano2Options],
     ) -> AsyncTask: ...
     async def edit(
         self,
@@ -203,10 +228,12 @@ class AsyncNanoBanana:
         model: Model | None = None,
         aspect_ratio: AspectRatio | None = None,
         resolution: Resolution | None = None,
+        check_images: bool = False,
     ) -> AsyncTask:
         """Submit the editing of pictures, given by one http(s) address or several.
 
-        Returns and raises what `generate` does.
+        `check_images` asks for each picture first, without the key: one that is not reachable, no
+        image, or larger than 10 MB is an InvalidRequest. Returns and raises what `generate` does.
         """
         request = _settings.fields(
             "edit",
@@ -216,6 +243,11 @@ class AsyncNanoBanana:
             aspect_ratio=aspect_ratio,
             resolution=resolution,
         )
+        if check_images:
+            urls = _settings.urls_of(_settings.body_of(request))
+            violations = await self._check_images(urls)
+            if violations:
+                raise InvalidRequest(violations)
         return await self.submit(request)
 
     async def submit(self, request: NanoImageDto | Mapping[str, object]) -> AsyncTask:
@@ -236,6 +268,20 @@ class AsyncNanoBanana:
 
     def __reduce__(self) -> tuple[Any, ...]:
         _settings.refuse_pickle(self)
+
+    async def _check_images(self, urls: list[str]) -> list[Violation]:
+        check = _images.check(urls)
+        async with httpx.AsyncClient(follow_redirects=True) as client:
+            try:
+                ask = next(check)
+                while True:
+                    outcome = await _fetch_outside(
+                        client, ask.method, ask.url, ask.headers, _images.MAX_BYTES, _images.TIMEOUT
+                    )
+                    ask = check.send(outcome)
+            except StopIteration as stop:
+                violations: list[Violation] = stop.value
+                return violations
 
     async def _fetch(self, task_id: str) -> AsyncTaskResult:
         flow = _flows.fetch(

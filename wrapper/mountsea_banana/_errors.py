@@ -59,6 +59,7 @@ def _restore(
     kind: type[NanoBananaError], args: tuple[Any, ...], fields: dict[str, Any]
 ) -> NanoBananaError:
     error = kind.__new__(kind, *args)
+    error.args = args  # an OSError, such as WaitTimeout, leaves them to its __init__
     error.__dict__.update(fields)
     return error
 

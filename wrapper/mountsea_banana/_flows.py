@@ -124,7 +124,9 @@ def wait(task_id: str, timeout: float, *, clock: Clock) -> Flow[Look]:
             if remaining > _polling.LAST_LOOK:
                 pause = min(pause, max(remaining - _polling.LAST_LOOK, asked))
             yield Sleep(min(pause, remaining))
-    except (KeyboardInterrupt, SystemExit):
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException:  # Ctrl-C, an exit, or a cancelled asyncio task
         _logger.warning("task %s was still running: client.task(%r) picks it up", task_id, task_id)
         raise
     raise errors.WaitTimeout(

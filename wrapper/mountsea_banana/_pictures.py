@@ -85,10 +85,19 @@ def judge(outcome: Outcome, url: str, task_id: str) -> Picture:
         raise refuse(f"the server answered {outcome.status_code}")
     if outcome.fault:
         raise refuse(describe(outcome.fault), outcome.fault)
-    for suffix, magic in _FORMATS:
-        if magic.match(outcome.body):
-            return Picture(outcome.body, suffix)
+    suffix = _suffix(outcome.body)
+    if suffix:
+        return Picture(outcome.body, suffix)
     raise refuse(f"it is no picture but {outcome.headers.get('content-type', 'of no stated type')}")
+
+
+def is_picture(content: bytes) -> bool:
+    """Say whether bytes are the beginning of a picture."""
+    return _suffix(content) is not None
+
+
+def _suffix(content: bytes) -> str | None:
+    return next((suffix for suffix, magic in _FORMATS if magic.match(content)), None)
 
 
 def check_free(path: Path | str, look: Look, *, overwrite: bool) -> None:

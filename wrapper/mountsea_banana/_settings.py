@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import httpx
 from attrs import field, frozen
@@ -72,7 +72,9 @@ class Settings:
 
     def read(self, outcome: Outcome) -> Answer | Exception:
         """Return the answer in a reply, without the key."""
-        return outcome if isinstance(outcome, Exception) else read_answer(outcome, self.redact)
+        if isinstance(outcome, Exception):
+            return self.redact.error(outcome)
+        return read_answer(outcome, self.redact)
 
     def check_use(self, *, is_closed: bool) -> None:
         """Raise ConfigurationError where the client can no longer be used."""
@@ -131,6 +133,11 @@ def as_list(image_urls: object) -> object:
     if isinstance(image_urls, str):
         return [image_urls]
     return list(image_urls) if isinstance(image_urls, list | tuple) else image_urls
+
+
+def urls_of(body: Mapping[str, object]) -> list[str]:
+    """Return the addresses of the pictures in a body that keeps the rules."""
+    return cast("list[str]", body["image_urls"])
 
 
 def check_task_id(task_id: object) -> str:

@@ -1,0 +1,326 @@
+"""A server that fails in every way and keeps account of what it charged.
+
+`python -m tests.faults` tries every fault and prints what came of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import httpx
+import mountsea_banana as api
+from attrs import evolve, frozen
+from mountsea_banana import AsyncNanoBanana, NanoBanana
+
+from tests.conftest import TestClock
+
+KEY = "sk-secret/key-1"
+TIMEOUT = httpx.Timeout(0.15)
+
+
+@frozen
+class Fault:
+    """What the server does with one connection."""
+
+    name: str
+    text: bytes = b""
+    """What it answers."""
+    read: str = "all"
+    """How much of the request it reads first: nothing, head, half, all."""
+    charges: bool = False
+    """Whether a submission that was read whole is accepted, and charged."""
+    resets: bool = False
+    """Whether it ends the connection with a reset rather than orderly."""
+    stalls: bool = False
+    """Whether it then says nothing until the client goes."""
+    trickles: bool = False
+    """Whether it answers one byte at a time."""
+    keeps: bool = False
+    """Whether it promises to keep the connection, and then closes it."""
+
+
+def answer(status: int, body: object = b"", *headers: str, length: int | None = None) -> bytes:
+    """Return a whole HTTP answer; `length` claims another length than the body has."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    size = len(content) if length is None else length
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {size}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + content
+
+
+JSON = "Content-Type: application/json"
+ID = {"taskId": "t-1"}
+CREATED = Fault("accepted", answer(201, ID, JSON), charges=True)
+
+
+def _refusals() -> Iterator[Fault]:
+    for status in (400, 401, 402, 403, 404, 405, 408, 409, 413, 415, 422):
+        yield Fault(f"{status}", answer(status, {"message": f"no: {KEY}"}, f"X-Echo: {KEY}"))
+    for wait in ("0", "2", "61", "999999999999", "soon", "-1", "Wed, 21 Oct 2093 07:28:00 GMT"):
+        yield Fault(f"429, Retry-After: {wait}", answer(429, b"", f"Retry-After: {wait}"))
+    yield Fault("429 without Retry-After", answer(429))
+    yield Fault("503, Retry-After: 1", answer(503, b"", "Retry-After: 1"))
+    for place in ("/elsewhere", "http://127.0.0.1:1/", "ftp://x/"):
+        yield Fault(f"302 to {place}", answer(302, b"", f"Location: {place}"))
+    yield Fault("307", answer(307, b"", "Location: /gemini/image/generate"))
+    yield Fault("304", answer(304))
+
+
+def _failures() -> Iterator[Fault]:
+    for status in (500, 501, 502, 503, 504, 520, 524, 599):
+        html = b"<html>" + KEY.encode()
+        yield Fault(f"{status}", answer(status, html, "Content-Type: text/html"), charges=True)
+    yield Fault("503, Retry-After: soon", answer(503, b"", "Retry-After: soon"), charges=True)
+
+
+def _broken_connections() -> Iterator[Fault]:
+    for resets in (True, False):
+        end = "reset" if resets else "closed"
+        yield Fault(f"{end} at once", read="nothing", resets=resets)
+        yield Fault(f"{end} after the head", read="head", resets=resets)
+        yield Fault(f"{end} after half of the request", read="half", resets=resets)
+        yield Fault(f"{end} before the answer", charges=True, resets=resets)
+        whole = answer(201, {**ID, "pad": "x" * 200}, JSON)
+        for share in (10, 70, 110, 200):
+            name = f"{end} after {share} bytes of the answer"
+            yield Fault(name, whole[:share], charges=True, resets=resets)
+    yield Fault("no answer", charges=True, stalls=True)
+    yield Fault("nothing read", read="nothing", charges=True, stalls=True)
+    yield Fault("half of the answer, then nothing", CREATED.text[:60], charges=True, stalls=True)
+    yield Fault("a byte at a time", CREATED.text + b" " * 400, charges=True, trickles=True)
+
+
+def _odd_successes() -> Iterator[Fault]:
+    bomb = gzip.compress(b" " * 20_000_000, 9)
+    zipped = "Content-Encoding: gzip"
+    for name, body, *headers in (
+        ("an empty body", b""),
+        ("HTML", b"<html>gateway</html>", "Content-Type: text/html"),
+        ("half of the JSON", b'{"taskId": "t-'),
+        ("a number as the id", {"taskId": 5}),
+        ("null as the id", {"taskId": None}),
+        ("an empty id", {"taskId": ""}),
+        ("a blank id", {"taskId": "  "}),
+        ("an empty object", {}),
+        ("a list", []),
+        ("null", None),
+        ("a wrapped id", {"data": ID}),
+        ("a wrapped nothing", {"data": None}),
+        ("more fields", {**ID, "more": [1]}),
+        ("another content type", ID, "Content-Type: text/plain"),
+        ("a charset that is none", ID, "Content-Type: application/json; charset=klingon"),
+        ("UTF-16", json.dumps(ID).encode("utf-16"), JSON),
+        ("a byte order mark", b"\xef\xbb\xbf" + json.dumps(ID).encode()),
+        ("bytes that are no UTF-8", b'{"taskId": "t-1", "x": "\xff"}'),
+        ("a lone surrogate", b'{"taskId": "t-1", "x": "\\ud800"}'),
+        ("100,000 levels", b"[" * 100_000),
+        ("a number of 5,000 digits", b'{"taskId": "t-1", "n": ' + b"9" * 5000 + b"}"),
+        ("NaN", b'{"taskId": "t-1", "n": NaN}'),
+        ("the key", {"taskId": "", "echo": KEY}, f"X-Echo: {KEY}"),
+        ("gzip that is none", b"no gzip", zipped),
+        ("gzip of 20 MB", bomb, zipped),
+        ("20 MB", b" " * 20_000_000),
+        ("a length that is too long", ID, "X: y"),
+    ):
+        length = 99_999 if "length" in name else None
+        text = answer(201, body, *(headers or [JSON]), length=length)
+        yield Fault(f"201 with {name}", text, charges=True)
+    for status in (200, 202, 206, 299):
+        yield Fault(f"{status} with an id", answer(status, ID, JSON), charges=True)
+    yield Fault("204", b"HTTP/1.1 204 X\r\n\r\n", charges=True)
+    yield Fault("no HTTP", b"220 mail.example.com ESMTP\r\n", charges=True)
+    yield Fault("a header of 200 KB", answer(201, ID, "X: " + "y" * 200_000), charges=True)
+    yield Fault("two lengths", answer(201, ID, "Content-Length: 1"), charges=True)
+    yield Fault(
+        "a header that echoes the key badly",
+        f"HTTP/1.1 201 X\r\n{KEY}\r\n\r\n".encode(),
+        charges=True,
+    )
+    yield Fault("101", b"HTTP/1.1 101 X\r\nUpgrade: x\r\n\r\n", charges=True)
+    yield Fault("100, then nothing", b"HTTP/1.1 100 Continue\r\n\r\n", charges=True)
+
+
+FAULTS: Sequence[Fault] = (
+    CREATED,
+    *_refusals(),
+    *_failures(),
+    *_broken_connections(),
+    *_odd_successes(),
+    evolve(CREATED, name="accepted, and the connection closed", keeps=True),
+)
+
+
+class FaultServer:
+    """Does to each connection the next of its faults, and the last one for ever."""
+
+    def __init__(self, *faults: Fault) -> None:
+        self._faults = list(faults)
+        self.requests: list[bytes] = []
+        self.charged = 0
+
+    def __enter__(self) -> Self:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join()
+
+    @property
+    def posts(self) -> int:
+        """How many submissions arrived, whole or in part."""
+        return sum(request.startswith(b"POST") for request in self.requests)
+
+    def expect(self, *faults: Fault) -> None:
+        """Do these from now on."""
+        self._faults = list(faults)
+        self.requests.clear()
+        self.charged = 0
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            fault = self._faults.pop(0) if len(self._faults) > 1 else self._faults[0]
+            with connection:
+                try:
+                    self._handle(connection, fault)
+                except OSError:
+                    continue  # the client went first
+
+    def _handle(self, connection: socket.socket, fault: Fault) -> None:
+        received = self._read(connection, fault.read)
+        if received:
+            self.requests.append(received)
+        if fault.charges and received.startswith(b"POST"):
+            self.charged += 1
+        if fault.trickles:
+            for index in range(len(fault.text)):
+                connection.sendall(fault.text[index : index + 1])
+                time.sleep(0.005)
+        connection.sendall(fault.text)
+        if fault.stalls:
+            connection.settimeout(2)
+            connection.recv(1)
+        if fault.resets:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def _read(self, connection: socket.socket, how_much: str) -> bytes:
+        received = b""
+        if how_much == "nothing":
+            return received
+        while b"\r\n\r\n" not in received:
+            if not (more := connection.recv(65536)):
+                return received
+            received += more
+        head, _, body = received.partition(b"\r\n\r\n")
+        if how_much != "all":
+            return received
+        lines = head.lower().split(b"\r\n")
+        length = next((int(line[15:]) for line in lines if line[:15] == b"content-length:"), 0)
+        while len(body) < length:
+            body += connection.recv(65536)
+        return head + b"\r\n\r\n" + body
+
+
+# Made once: it takes longer than a call.
+_TLS = httpx.create_ssl_context()
+
+
+@frozen
+class Came:
+    """What came of one call."""
+
+    result: Any
+    error: BaseException | None
+    task_id: str | None
+    """What the caller knows of the task."""
+
+
+def call(url: str, name: str, *, is_async: bool, **options: Any) -> Came:
+    """Submit, fetch, wait or save with a client of either kind; return what came of it."""
+    settings = {"timeout": TIMEOUT, **options}
+    try:
+        result = (
+            asyncio.run(_call_async(url, name, settings))
+            if is_async
+            else _call(url, name, settings)
+        )
+    except BaseException as error:
+        return Came(None, error, getattr(error, "task_id", None))
+    return Came(result, None, getattr(result, "id", None) or getattr(result, "task_id", None))
+
+
+def _call(url: str, name: str, settings: Mapping[str, Any]) -> Any:
+    with (
+        httpx.Client(verify=_TLS) as http,
+        NanoBanana(KEY, base_url=url, http_client=http, **settings) as banana,
+    ):
+        banana._settings = evolve(banana._settings, clock=TestClock())
+        return _do(banana, url, name)
+
+
+async def _call_async(url: str, name: str, settings: Mapping[str, Any]) -> Any:
+    async with (
+        httpx.AsyncClient(verify=_TLS) as http,
+        AsyncNanoBanana(KEY, base_url=url, http_client=http, **settings) as banana,
+    ):
+        banana._settings = evolve(banana._settings, clock=TestClock())
+        return await _do(banana, url, name)
+
+
+def _do(banana: Any, url: str, name: str) -> Any:
+    kind = api.TaskResult if isinstance(banana, NanoBanana) else api.AsyncTaskResult
+    result: Any = kind("t-1", "completed", {"result": {"imageUrls": [f"{url}/a.png"]}})
+    actions: Mapping[str, Callable[[], Any]] = {
+        "submit": lambda: banana.generate("a cat"),
+        "fetch": lambda: banana.task("t-1").fetch(),
+        "wait": lambda: banana.task("t-1").wait(timeout=20),
+        "read": lambda: result.read(timeout=0.3),
+    }
+    return actions[name]()
+
+
+def report(write: Callable[[str], object] = print) -> tuple[int, int, int]:
+    """Try every fault on a submission and write a table.
+
+    Returns how often a charged task was lost without SubmissionUnknown, how often a call was
+    charged twice, and how often an exception was not a documented one.
+    """
+    lost = twice = undocumented = 0
+    write(f"{'fault':<44} {'client':<6} {'came of it':<22} {'task id':<8} POSTs charged")
+    for fault in FAULTS:
+        for is_async in (False, True):
+            with FaultServer(fault) as server:
+                came = call(server.url, "submit", is_async=is_async)
+            is_known = came.task_id is not None or isinstance(came.error, api.SubmissionUnknown)
+            lost += bool(server.charged and not is_known)
+            twice += server.charged > 1
+            undocumented += not isinstance(came.error, api.NanoBananaError | None)
+            outcome = type(came.error).__name__ if came.error else "a task"
+            write(
+                f"{fault.name:<44} {'async' if is_async else 'sync':<6} {outcome:<22} "
+                f"{came.task_id or '-':<8} {server.posts:>5} {server.charged:>7}"
+            )
+    write(f"charged and unknown to the caller without SubmissionUnknown: {lost}")
+    write(f"charged twice: {twice}")
+    write(f"undocumented exceptions: {undocumented}")
+    return lost, twice, undocumented
+
+
+if __name__ == "__main__":
+    sys.exit(any(report()))

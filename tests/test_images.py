@@ -1,0 +1,145 @@
+"""Pictures of an edit are looked at before the edit is paid for, where that is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import pytest
+from mountsea_banana import AsyncNanoBanana, InvalidRequest, NanoBanana
+from mountsea_banana.mock import MockServer
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from tests.conftest import KEY
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 2000
+seen: list[tuple[str, Mapping[str, str]]] = []
+
+
+async def picture(request: Request) -> Response:
+    seen.append((request.method, request.headers))
+    kind = request.path_params["kind"]
+    is_head = request.method == "HEAD"
+    match kind:
+        case "moved":
+            return RedirectResponse("/good")
+        case "missing":
+            return Response(status_code=404)
+        case "page":
+            return Response("<html>", media_type="text/html")
+        case "no-head" if is_head:
+            return Response(status_code=405)
+        case "no-type" if is_head:
+            return Response(headers={"Content-Length": "5"})
+        case "large":
+            return Response(headers={"Content-Length": "11000000", "Content-Type": "image/png"})
+        case "large-range" if not is_head:
+            return Response(PNG[:1024], 206, headers={"Content-Range": "bytes 0-1023/11000000"})
+        case "large-range":
+            return Response(status_code=405)
+        case "endless" if not is_head:
+            return Response(PNG + b"x" * (10 * 2**20), headers={"Transfer-Encoding": "chunked"})
+        case "endless":
+            return Response(status_code=405)
+        case "called-image" if not is_head:
+            return Response("<html>", media_type="image/png")
+        case "called-image":
+            return Response(status_code=403)
+    return Response(PNG, media_type="image/png")
+
+
+def app() -> Starlette:
+    return Starlette(routes=[Route("/{kind}", picture, methods=["GET", "HEAD"])])
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Any:
+    with MockServer(app=app()) as server:
+        yield server.url
+
+
+def edit(server: MockServer, urls: list[str], *, is_async: bool) -> Any:
+    if not is_async:
+        with NanoBanana(KEY, base_url=server.url) as banana:
+            return banana.edit("make it red", urls, check_images=True)
+
+    async def run() -> Any:
+        async with AsyncNanoBanana(KEY, base_url=server.url) as banana:
+            return await banana.edit("make it red", urls, check_images=True)
+
+    return asyncio.run(run())
+
+
+either = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+
+
+@either
+def test_pictures_that_are_there_are_edited_and_the_key_is_not_shown_to_their_server(
+    server: MockServer, pictures: str, is_async: bool
+) -> None:
+    seen.clear()
+    urls = [f"{pictures}/{kind}" for kind in ("good", "moved", "no-head", "no-type")]
+    assert edit(server, urls, is_async=is_async).id
+    assert [method for method, _ in seen] == [*["HEAD"] * 4, "GET", "HEAD", "GET"]
+    assert all("authorization" not in headers for _, headers in seen)
+
+
+@either
+@pytest.mark.parametrize(
+    ("kind", "rule", "said"),
+    [
+        ("missing", "image-is-reachable", "the server answers 404"),
+        ("page", "image-is-an-image", "no picture but text/html"),
+        ("called-image", "image-is-an-image", "no picture but image/png"),
+        ("large", "image-at-most-10-mb", "has 10.5 MB"),
+        ("large-range", "image-at-most-10-mb", "has 10.5 MB"),
+        ("endless", "image-at-most-10-mb", "has"),
+    ],
+)
+def test_a_picture_that_the_vendor_cannot_use_costs_nothing(
+    server: MockServer, pictures: str, is_async: bool, kind: str, rule: str, said: str
+) -> None:
+    urls = [f"{pictures}/good", f"{pictures}/{kind}"]
+    with pytest.raises(InvalidRequest) as caught:
+        edit(server, urls, is_async=is_async)
+    (violation,) = caught.value.violations
+    assert (violation.rule, violation.field) == (rule, "image_urls[1]")
+    assert said in violation.message
+    assert server.submissions == []
+
+
+@either
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/a.png", "http://a\u0300.example/a", "https://[::1]:99999/a"]
+)
+def test_an_address_that_leads_nowhere_costs_nothing(
+    server: MockServer, is_async: bool, url: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        edit(server, [url], is_async=is_async)
+    assert caught.value.violations
+    assert server.submissions == []
+
+
+def test_broken_rules_are_told_before_any_picture_is_looked_at(
+    server: MockServer, pictures: str
+) -> None:
+    seen.clear()
+    with NanoBanana(KEY, base_url=server.url) as banana, pytest.raises(InvalidRequest):
+        banana.edit("x", [f"{pictures}/good"], resolution="2K", check_images=True)  # type: ignore[call-overload]
+    assert seen == []
+
+
+def test_pictures_are_not_looked_at_unless_that_is_asked_for(
+    server: MockServer, pictures: str
+) -> None:
+    seen.clear()
+    with NanoBanana(KEY, base_url=server.url) as banana:
+        banana.edit("make it red", f"{pictures}/missing")
+    assert seen == []
+    assert httpx.get(f"{pictures}/missing").status_code == 404

@@ -1,0 +1,160 @@
+"""One client from many threads, after a fork, in two loops; and the key at its own origin alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import mountsea_banana as api
+import pytest
+from mountsea_banana import AsyncNanoBanana, NanoBanana
+from mountsea_banana.mock import MockServer
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from tests.conftest import KEY
+from tests.faults import Fault, FaultServer, answer
+from tests.test_images import PNG
+
+
+class Origin:
+    """A server of pictures that keeps the headers it was sent."""
+
+    def __init__(self, target: str = "") -> None:
+        self.headers: list[str] = []
+
+        async def answer(request: Request) -> Response:
+            self.headers.append(repr(request.headers.items()) + str(request.url))
+            return RedirectResponse(target) if target else Response(PNG, media_type="image/png")
+
+        self.server = MockServer(app=Starlette(routes=[Route("/{path:path}", answer)]))
+
+
+@pytest.fixture
+def origins() -> Iterator[tuple[Origin, Origin]]:
+    last = Origin()
+    with last.server:
+        first = Origin(f"{last.server.url}/a.png")
+        with first.server:
+            yield first, last
+
+
+def test_the_key_is_shown_to_no_origin_but_the_apis(
+    origins: tuple[Origin, Origin], tmp_path: Any
+) -> None:
+    first, last = origins
+    raw = {"result": {"imageUrls": [f"{first.server.url}/a.png"]}}
+    api.TaskResult("t", "completed", raw).save(tmp_path / "a")
+    asyncio.run(api.AsyncTaskResult("t", "completed", raw).save(tmp_path / "b"))
+    with (
+        NanoBanana(KEY, base_url=first.server.url) as banana,
+        pytest.raises(api.APIStatusError, match="307"),
+    ):
+        banana.task("t").fetch()
+    assert (tmp_path / "a.png").read_bytes() == PNG
+    assert (len(first.headers), len(last.headers)) == (3, 2)
+    shown = ["authorization" in headers for headers in first.headers]
+    assert shown == [False, False, True]  # the API's own request, whose redirect is not followed
+    assert KEY not in "".join(last.headers)
+    assert "cookie" not in "".join(last.headers)
+
+
+def test_an_environment_proxy_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultServer(Fault("a proxy", answer(200, PNG))) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        raw = {"result": {"imageUrls": ["http://pictures.example/a.png"]}}
+        assert api.TaskResult("t", "completed", raw).read() == PNG
+    assert proxy.requests[0].startswith(b"GET http://pictures.example/a.png")
+
+
+def test_thirty_two_threads_share_one_client_and_lose_nothing() -> None:
+    connections = set()
+
+    async def count(request: Request) -> Response:
+        connections.add(request.client)
+        return Response(b'{"taskId": "t", "status": "pending"}', media_type="application/json")
+
+    app = Starlette(routes=[Route("/{path:path}", count)])
+    limits = httpx.Limits(max_connections=8, max_keepalive_connections=8)
+    with (
+        MockServer(app=app) as counting,
+        httpx.Client(limits=limits) as http,
+        NanoBanana(KEY, base_url=counting.url, http_client=http) as banana,
+        ThreadPoolExecutor(32) as pool,
+    ):
+        looks = [pool.submit(banana.task("t").fetch) for _ in range(32 * 50)]
+        assert {look.result().status for look in looks} == {"pending"}
+    assert len(connections) == 8
+
+
+def test_many_threads_submit_each_task_once(server: MockServer) -> None:
+    with NanoBanana(KEY, base_url=server.url) as banana, ThreadPoolExecutor(32) as pool:
+        tasks = list(pool.map(lambda number: banana.generate(f"cat {number}").id, range(200)))
+    assert len(set(tasks)) == len(server.submissions) == 200
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_client_made_before_a_fork_says_so(banana: NanoBanana) -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            banana.generate("a cat")
+            said = "nothing"
+        except api.ConfigurationError as error:
+            said = str(error)
+        os.write(writer, said.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        assert "before a fork" in pipe.read()
+    os.waitpid(child, 0)
+    assert banana.generate("a cat").id
+
+
+def test_a_closed_client_says_so(server: MockServer) -> None:
+    with NanoBanana(KEY, base_url=server.url) as banana:
+        task = banana.generate("a cat")
+    for act in (task.fetch, task.wait, lambda: banana.generate("a cat")):
+        with pytest.raises(api.ConfigurationError, match="closed"):
+            act()
+
+
+def test_a_client_of_another_loop_says_so_and_does_not_hang(server: MockServer) -> None:
+    banana = AsyncNanoBanana(KEY, base_url=server.url)
+    with asyncio.Runner() as first:
+        first.run(_submit(banana))
+        with (
+            pytest.raises(api.ConfigurationError, match="another event loop"),
+            asyncio.Runner() as second,
+        ):
+            second.run(_submit(banana))
+        first.run(banana.aclose())
+
+
+async def _submit(banana: AsyncNanoBanana) -> str:
+    return (await banana.generate("a cat")).id
+
+
+def test_a_cancelled_wait_logs_the_task(
+    server: MockServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> str:
+        looked = asyncio.Event()
+        async with AsyncNanoBanana(KEY, base_url=server.url) as banana:
+            task = await banana.generate("a cat")
+            waiting = asyncio.ensure_future(task.wait(on_update=lambda _: looked.set()))
+            await looked.wait()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            return task.id
+
+    assert f"client.task({asyncio.run(run())!r}) picks it up" in caplog.text
