@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: faults update-spec spec-diff help setup demo test lint format typecheck unit generate check-generated contract mock build pin clean
+.PHONY: bench faults update-spec spec-diff help setup demo test lint format typecheck unit generate check-generated contract mock build pin clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -67,6 +67,9 @@ generate: $(READY) ## regenerate generated_client from openapi.yaml
 
 check-generated: $(READY) ## fail if generated_client is not what openapi.yaml generates
 	@$(RUN) scripts/generate.py --check
+
+bench: $(READY) ## what the import, the rules, a submission and the contract tests cost
+	@$(RUN) scripts/bench.py
 
 build: $(READY) ## build the wheel and the sdist into dist/
 	@$(RUN) -m build --no-isolation

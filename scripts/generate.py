@@ -23,6 +23,10 @@ from openapi_python_client.config import ClassOverride, ConfigFile
 from openapi_spec_validator import validate
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from scripts import spec_diff
+
 ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "openapi.yaml"
 CONFIG = ROOT / "generator-config.yml"
@@ -45,13 +49,27 @@ def main(arguments: list[str] | None = None) -> int:
             generate(SPEC, CONFIG, fresh)
             if check:
                 return report_differences(fresh, CLIENT)
+            changes = changes_since(CLIENT / "openapi.yaml", SPEC)
             swap(fresh, CLIENT)
     except GenerationError as error:
         print(f"generate: {error}", file=sys.stderr)
         print(f"generate: {CLIENT.relative_to(ROOT)} was left as it was", file=sys.stderr)
         return 2
     print(f"generate: wrote {CLIENT.relative_to(ROOT)} from {SPEC.name}")
+    for change in changes:
+        print(f"generate: {change}")
+    if changes:
+        print("generate: `.venv/bin/pytest -k drift` says which decisions now need a person")
     return 0
+
+
+def changes_since(committed: Path, spec: Path) -> list[str]:
+    """Return what `spec` changes for those who use the client that carries `committed`."""
+    try:
+        old, new = spec_diff.read_file(committed), spec_diff.read_file(spec)
+    except spec_diff.DiffError as error:
+        return [f"nothing to compare with: {error}"]
+    return [str(change) for change in spec_diff.compare(old, new)]
 
 
 def generate(spec: Path, config: Path, target: Path) -> None:

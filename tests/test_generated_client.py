@@ -56,7 +56,11 @@ def test_a_changed_spec_is_caught_and_generating_takes_it(project: Path) -> None
     spec = project / "openapi.yaml"
     spec.write_text(spec.read_text().replace("- 4K", "- 4K\n            - 8K"))
     assert run(project, "--check").returncode == 1
-    assert run(project).returncode == 0
+    generated = run(project)
+    assert generated.returncode == 0
+    assert "compatible: POST /gemini/image/generate request.resolution: the value 8K is new" in (
+        generated.stdout
+    )
     assert b'"8K"' in tree(project)["mountsea_api/models/nano_image_dto_resolution.py"]
 
 

@@ -1,0 +1,71 @@
+"""Measure what the parts of the project cost; each figure is a median of several rounds.
+
+Where two things are compared, their rounds alternate, and the figure is the ratio of the medians.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import httpx
+from mountsea_banana import NanoBanana, check_request
+from mountsea_banana.mock import MockServer
+
+ROUNDS = 7
+BODY = {"prompt": "a cat", "action": "generate", "model": "nano-banana-2", "aspect_ratio": "8:1"}
+
+
+def seconds(act: Callable[[], object]) -> float:
+    """Return how long one call takes."""
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
+
+
+def compare(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
+    """Return the median seconds of two acts whose rounds alternate."""
+    pairs = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS)]
+    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+
+
+def python(code: str) -> Callable[[], object]:
+    """Return what runs a line in a fresh interpreter."""
+    return lambda: subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
+
+
+def main() -> None:
+    """Print every figure."""
+    ours, theirs = compare(python("import mountsea_banana"), python("import httpx"))
+    print(f"import: {(ours - theirs) * 1000:.0f} ms more than httpx ({ours / theirs:.2f} times it)")
+
+    checks = statistics.median(
+        seconds(lambda: [check_request(BODY) for _ in range(1000)]) for _ in range(ROUNDS)
+    )
+    print(f"check_request: {checks * 1000:.0f} µs a request")
+
+    with MockServer() as server, NanoBanana("test-token", base_url=server.url) as banana:
+        headers = {"Authorization": "Bearer test-token"}
+        url = f"{server.url}/gemini/image/generate"
+        with httpx.Client(headers=headers) as client:
+            ours, theirs = compare(
+                lambda: [banana.submit(BODY) for _ in range(200)],
+                lambda: [client.post(url, json=BODY) for _ in range(200)],
+            )
+    print(
+        f"a submission: {ours / theirs:.2f} times plain httpx ({ours * 5:.1f} ms and {theirs * 5:.1f} ms)"
+    )
+
+    harness = [sys.executable, "-m", "mountsea_banana.harness", "--report", "contract-report"]
+    run = statistics.median(
+        seconds(lambda: subprocess.run(harness, check=True, capture_output=True))  # noqa: S603
+        for _ in range(3)
+    )
+    print(f"make contract: {run:.1f} s against the mock")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What is in the wheel and in the sdist, and that the wheel works with the sources gone."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from mountsea_banana import __version__
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+def sources() -> set[str]:
+    """Return the files of both packages, as git knows them."""
+    listed = subprocess.check_output(
+        ["git", "ls-files", "generated_client", "wrapper"], cwd=ROOT, text=True
+    )
+    return {line.partition("/")[2] for line in listed.splitlines()}
+
+
+def test_the_wheel_holds_both_packages_and_nothing_else(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    metadata = f"mountsea_banana-{__version__}.dist-info"
+    extra = {f"{metadata}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")}
+    assert names == sources() | extra
+    for needed in (
+        "mountsea_api/openapi.yaml",
+        "mountsea_api/py.typed",
+        "mountsea_banana/py.typed",
+        "mountsea_banana/rules.overlay.yaml",
+        "mountsea_banana/mock/page.html",
+        "mountsea_banana/harness/report.html",
+    ):
+        assert needed in names
+
+
+def test_the_metadata_names_what_each_extra_adds(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    name = f"mountsea_banana-{__version__}.dist-info/METADATA"
+    metadata = zipfile.ZipFile(wheel).read(name).decode()
+    required = re.findall(
+        r"^Requires-Dist: ([a-z-]+)[^;\n]*?(?:; extra == '(\w+)')?$", metadata, re.M
+    )
+    assert {each for each, extra in required if not extra} == {"attrs", "httpx"}
+    assert {extra for _, extra in required if extra} == {"mock", "contract"}
+    assert "License-Expression: MIT" in metadata
+    assert "Requires-Python: >=3.11" in metadata
+    assert "Classifier: Typing :: Typed" in metadata
+
+
+def test_the_sdist_holds_what_the_wheel_is_built_from(dist: Path) -> None:
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    packages = {f"generated_client/{n}" for n in sources() if n.startswith("mountsea_api/")}
+    packages |= {f"wrapper/{n}" for n in sources() if n.startswith("mountsea_banana/")}
+    roots = {"openapi.yaml", "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "PKG-INFO"}
+    assert names - {".gitignore"} == packages | roots
+
+
+def test_the_unpacked_wheel_works_with_the_sources_gone(dist: Path, tmp_path: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import mountsea_banana, mountsea_api\n"
+        "from mountsea_banana.contract import Contract\n"
+        "assert mountsea_banana.check_request({'prompt': 'x', 'action': 'edit'})\n"
+        "print(mountsea_banana.__file__, mountsea_api.__file__, len(Contract.load().rules))"
+    )
+    said = subprocess.check_output([sys.executable, "-I", "-c", code], text=True, cwd=tmp_path)
+    assert said.count(str(tmp_path)) == 2
+    assert said.endswith(" 5\n")
