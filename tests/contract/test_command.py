@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse
 
 from tests.contract import defects
 from tests.contract.conftest import a_small_plan, server_of, the_plan
+from tests.contract.plain_server import PlainServer
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -442,3 +443,18 @@ def test_a_server_that_limits_requests_is_waited_for(
     app.add_middleware(Limited)
     with MockServer(app=app) as server:
         assert run(tmp_path, "--base-url", server.url) == 0
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one connection at a time", "many"])
+@pytest.mark.parametrize("protocol", ["HTTP/1.0", "HTTP/1.1"])
+def test_a_server_of_another_make_passes(
+    tmp_path: Path,
+    small: None,
+    keys: None,
+    protocol: str,
+    many: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with PlainServer(protocol=protocol, many=many) as server:
+        assert run(tmp_path, "--base-url", server.url) == 0, capsys.readouterr().out
+    assert "left out" not in capsys.readouterr().out

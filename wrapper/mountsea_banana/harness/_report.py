@@ -55,7 +55,12 @@ def text(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause]) -> Iter
         yield "left out:"
         yield from (f"      {line}" for line in outcome.left_out)
     yield ""
-    yield (
+    yield summary(outcome)
+
+
+def summary(outcome: Outcome) -> str:
+    """Return the run in one line."""
+    return (
         f"{len(outcome.sent):,} requests in {outcome.seconds:.1f} s, "
         f"{outcome.accepted:,} submissions accepted, seed {outcome.plan.seed}"
     )
@@ -111,9 +116,12 @@ def write_page(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], p
         verdict=("kept", "broken", "open")[status],
         sentence=html.escape(sentence),
         server=html.escape(outcome.base_url),
-        summary=html.escape(list(text(outcome, (), ()))[-1]),
-        failures="\n".join(_section(cause, outcome.base_url, "FAIL") for cause in new)
-        + "\n".join(_section(cause, outcome.base_url, "known") for cause in known),
+        summary=html.escape(summary(outcome)),
+        failures="\n".join(
+            [_section(cause, outcome.base_url, "FAIL") for cause in new]
+            + [_section(cause, outcome.base_url, "known") for cause in known]
+            or ["<p>Nothing.</p>"]
+        ),
         left_out="".join(f"<li>{html.escape(line)}</li>" for line in outcome.left_out)
         or "<li>nothing</li>",
         rules="".join(_rules(outcome)),
@@ -137,7 +145,7 @@ def _section(cause: Cause, base_url: str, mark: str) -> str:
 
 def _rules(outcome: Outcome) -> Iterator[str]:
     alone = outcome.broken_alone()
-    sent = [case.judgement for case, _ in outcome.sent]
+    sent = [case.judgement for case, _ in outcome.sent if case.operation.request]
     kept = sum(each.verdict is Verdict.ACCEPT for each in sent)
     for rule in outcome.plan.contract.rules:
         all_broken = sum(rule.id in each.rules for each in sent)

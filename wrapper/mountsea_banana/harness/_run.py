@@ -282,6 +282,8 @@ class Run:
 
     def _fetch_pictures(self, look: Case) -> None:
         self._progress("pictures", len(self._sent))
+        if self._connections == 1:
+            self._server.close()  # the pictures may be on a server that serves one at a time
         lives = [life for life in self._lives if life.is_over and life.picture]
         with (
             httpx.Client(follow_redirects=True, timeout=30, trust_env=False) as client,
