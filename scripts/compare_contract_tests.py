@@ -95,7 +95,7 @@ def compare(name: str, seconds: int) -> tuple[str, dict[str, bool]]:
 def main() -> None:
     """Print the table, and the figures at its end."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=10, help="a tool's time for one server")
+    parser.add_argument("--seconds", type=int, default=7, help="a tool's time for one server")
     parser.add_argument("--workers", type=int, default=1, help="servers at a time")
     options = parser.parse_args()
     caught: Counter[str] = Counter()
