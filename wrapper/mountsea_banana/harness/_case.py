@@ -84,10 +84,14 @@ class Case:
         return self.judgement.verdict
 
     @property
+    def is_submission(self) -> bool:
+        """Whether a success makes a task."""
+        return self.operation.makes_tasks and self.request.method == self.operation.method
+
+    @property
     def may_cost(self) -> bool:
         """Whether a server that keeps the contract may accept it as a submission."""
-        is_submission = self.operation.makes_tasks and self.request.method == self.operation.method
-        return is_submission and self.verdict is not Verdict.REJECT
+        return self.is_submission and self.verdict is not Verdict.REJECT
 
 
 def encode(body: Any) -> bytes:

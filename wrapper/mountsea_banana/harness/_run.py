@@ -200,8 +200,7 @@ class Run:
         return ""
 
     def _new_task(self, case: Case, answer: Answer) -> str:
-        is_submission = case.operation.makes_tasks and case.request.method == case.operation.method
-        if not is_submission or not 200 <= answer.status < 300:
+        if not case.is_submission or not 200 <= answer.status < 300:
             return ""
         task = read_object(answer).get("taskId")
         return task if isinstance(task, str) and task.isascii() and task.isprintable() else ""
@@ -238,8 +237,7 @@ class Run:
 
     def _count(self, case: Case, answer: Answer) -> None:
         """Keep the budget, and stop where it or the server is gone."""
-        is_submission = case.operation.makes_tasks and case.request.method == case.operation.method
-        is_accepted = is_submission and 200 <= answer.status < 300
+        is_accepted = case.is_submission and 200 <= answer.status < 300
         may_be = case.may_cost and (answer.status == 0 or answer.status >= 500)
         if is_accepted or may_be:
             self._budget.spent += 1
