@@ -541,7 +541,17 @@ class Lenient(MockAPI):
         return [each for each in found if each.rule not in ("image-url-is-http", "format")]
 
 
+class TaskFirst(MockAPI):
+    """Looks for the task before the key."""
+
+    def account(self, operation: Operation, request: Request) -> str:
+        if operation.looks_at_tasks and not self.tasks.find(request.query_params.get("taskId", "")):
+            raise Refusal(404, "there is no such task")
+        return super().account(operation, request)
+
+
 OPEN: dict[str, API | Wrap] = {
+    "the task before the key": TaskFirst,
     "tasks that take long": looks(lambda v, n: {**without(v, "result"), "status": "ready"}),
 }
 LEGAL: dict[str, API | Wrap] = {

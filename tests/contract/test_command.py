@@ -445,6 +445,14 @@ def test_a_server_that_limits_requests_is_waited_for(
         assert run(tmp_path, "--base-url", server.url) == 0
 
 
+def test_a_server_that_looks_for_the_task_before_the_key_passes_where_no_task_may_be_made(
+    tmp_path: Path, small: None, keys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with server_of("the task before the key") as server:
+        status = run(tmp_path, "--base-url", server.url, "--budget", "0")
+    assert status == 0, capsys.readouterr().out
+
+
 @pytest.mark.parametrize("many", [False, True], ids=["one connection at a time", "many"])
 @pytest.mark.parametrize("protocol", ["HTTP/1.0", "HTTP/1.1"])
 def test_a_server_of_another_make_passes(

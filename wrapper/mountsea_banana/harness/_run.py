@@ -24,6 +24,7 @@ CONNECTIONS = 4
 FOLLOWED = 40
 SECONDS_OF_FIRST_LOOKS = 1.0
 MAX_SILENT = 5
+NOT_FOUND = frozenset({400, 404, 410, 422})
 
 
 class CannotTest(Exception):
@@ -178,6 +179,9 @@ class Run:
         if reason:
             return [(case, _NOT_SENT, reason)]
         task = self._lives[0].task if self._lives else "unknown"
+        if "{task}" in case.request.target and not self._lives:
+            # A server may look for the task first, and say that there is none.
+            case = attrs.evolve(case, refusals=case.refusals | NOT_FOUND)
         answer = self._server.send(case.request, task=task)
         sent = [(case, answer, task if "{task}" in case.request.target else "")]
         new = self._new_task(case, answer)
