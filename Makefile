@@ -75,7 +75,7 @@ build: $(READY) ## build the wheel and the sdist into dist/
 	@$(RUN) -m build --no-isolation
 
 pin: ## renew requirements-dev.txt from pyproject.toml (needs uv on PATH)
-	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras \
 	  --all-extras --group dev pyproject.toml --output-file requirements-dev.txt
 
 clean: ## remove what the targets made, .venv included

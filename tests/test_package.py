@@ -56,7 +56,7 @@ def test_the_metadata_names_what_each_extra_adds(dist: Path) -> None:
         r"^Requires-Dist: ([a-z-]+)[^;\n]*?(?:; extra == '(\w+)')?$", metadata, re.M
     )
     assert {each for each, extra in required if not extra} == {"attrs", "httpx"}
-    assert {extra for _, extra in required if extra} == {"mock", "contract"}
+    assert {extra for _, extra in required if extra} == {"cli", "mock", "contract"}
     assert "License-Expression: MIT" in metadata
     assert "Requires-Python: >=3.11" in metadata
     assert "Classifier: Typing :: Typed" in metadata
