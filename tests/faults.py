@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
+import contextlib
 import json
 import socket
 import struct
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -44,21 +45,30 @@ class Fault:
     """Whether it then says nothing until the client goes."""
     trickles: bool = False
     """Whether it answers one byte at a time."""
+    tail: tuple[bytes, int] = (b"", 0)
+    """What it sends after that, and how often."""
     keeps: bool = False
-    """Whether it promises to keep the connection, and then closes it."""
+    """Whether it then does the next fault on the same connection."""
 
 
-def answer(status: int, body: object = b"", *headers: str, length: int | None = None) -> bytes:
+def answer(
+    status: int,
+    body: object = b"",
+    *headers: str,
+    length: int | None = None,
+    connection: str = "close",
+) -> bytes:
     """Return a whole HTTP answer; `length` claims another length than the body has."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     size = len(content) if length is None else length
-    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {size}", *headers]
-    return "\r\n".join([*lines, "", ""]).encode() + content
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {size}", f"Connection: {connection}"]
+    return "\r\n".join([*lines, *headers, "", ""]).encode() + content
 
 
 JSON = "Content-Type: application/json"
 ID = {"taskId": "t-1"}
 CREATED = Fault("accepted", answer(201, ID, JSON), charges=True)
+KEPT = evolve(CREATED, text=answer(201, ID, JSON, connection="keep-alive"))
 
 
 def _refusals() -> Iterator[Fault]:
@@ -68,6 +78,8 @@ def _refusals() -> Iterator[Fault]:
         yield Fault(f"429, Retry-After: {wait}", answer(429, b"", f"Retry-After: {wait}"))
     yield Fault("429 without Retry-After", answer(429))
     yield Fault("503, Retry-After: 1", answer(503, b"", "Retry-After: 1"))
+    reason = f"HTTP/1.1 401 {KEY}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    yield Fault("401 with the key as its reason", reason.encode())
     for place in ("/elsewhere", "http://127.0.0.1:1/", "ftp://x/"):
         yield Fault(f"302 to {place}", answer(302, b"", f"Location: {place}"))
     yield Fault("307", answer(307, b"", "Location: /gemini/image/generate"))
@@ -99,8 +111,14 @@ def _broken_connections() -> Iterator[Fault]:
 
 
 def _odd_successes() -> Iterator[Fault]:
-    bomb = gzip.compress(b" " * 20_000_000, 9)
     zipped = "Content-Encoding: gzip"
+    packer = zlib.compressobj(9, wbits=31)
+    # A block after a full flush can be repeated: a thousandth of what it unpacks to.
+    start, block = (packer.compress(b" " * 10**6) + packer.flush(zlib.Z_FULL_FLUSH) for _ in "12")
+    bomb = answer(201, start, zipped, length=10**7)
+    yield Fault("201 with gzip of 2 GB", bomb, charges=True, tail=(block, 2000))
+    long = answer(201, length=10**8)
+    yield Fault("201 with 100 MB", long, charges=True, tail=(b" " * 10**6, 100))
     for name, body, *headers in (
         ("an empty body", b""),
         ("HTML", b"<html>gateway</html>", "Content-Type: text/html"),
@@ -126,8 +144,6 @@ def _odd_successes() -> Iterator[Fault]:
         ("NaN", b'{"taskId": "t-1", "n": NaN}'),
         ("the key", {"taskId": "", "echo": KEY}, f"X-Echo: {KEY}"),
         ("gzip that is none", b"no gzip", zipped),
-        ("gzip of 20 MB", bomb, zipped),
-        ("20 MB", b" " * 20_000_000),
         ("a length that is too long", ID, "X: y"),
     ):
         length = 99_999 if "length" in name else None
@@ -154,7 +170,7 @@ FAULTS: Sequence[Fault] = (
     *_failures(),
     *_broken_connections(),
     *_odd_successes(),
-    evolve(CREATED, name="accepted, and the connection closed", keeps=True),
+    evolve(KEPT, name="accepted, and the kept connection closed"),
 )
 
 
@@ -195,14 +211,14 @@ class FaultServer:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            fault = self._faults.pop(0) if len(self._faults) > 1 else self._faults[0]
-            with connection:
-                try:
-                    self._handle(connection, fault)
-                except OSError:
-                    continue  # the client went first
+            with connection, contextlib.suppress(OSError):  # the client may go first
+                while self._handle(connection, self._next()).keeps:
+                    pass
 
-    def _handle(self, connection: socket.socket, fault: Fault) -> None:
+    def _next(self) -> Fault:
+        return self._faults.pop(0) if len(self._faults) > 1 else self._faults[0]
+
+    def _handle(self, connection: socket.socket, fault: Fault) -> Fault:
         received = self._read(connection, fault.read)
         if received:
             self.requests.append(received)
@@ -213,11 +229,15 @@ class FaultServer:
                 connection.sendall(fault.text[index : index + 1])
                 time.sleep(0.005)
         connection.sendall(fault.text)
+        tail, times = fault.tail
+        for _ in range(times):
+            connection.sendall(tail)
         if fault.stalls:
             connection.settimeout(2)
             connection.recv(1)
         if fault.resets:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return fault
 
     def _read(self, connection: socket.socket, how_much: str) -> bytes:
         received = b""
@@ -251,35 +271,25 @@ class Came:
     """What the caller knows of the task."""
 
 
-def call(url: str, name: str, *, is_async: bool, **options: Any) -> Came:
-    """Submit, fetch, wait or save with a client of either kind; return what came of it."""
+def act(url: str, name: str, *, is_async: bool, clock: TestClock, **options: Any) -> Any:
+    """Submit, fetch, wait or read with a client of either kind; return what that returns."""
     settings = {"timeout": TIMEOUT, **options}
-    try:
-        result = (
-            asyncio.run(_call_async(url, name, settings))
-            if is_async
-            else _call(url, name, settings)
-        )
-    except BaseException as error:
-        return Came(None, error, getattr(error, "task_id", None))
-    return Came(result, None, getattr(result, "id", None) or getattr(result, "task_id", None))
-
-
-def _call(url: str, name: str, settings: Mapping[str, Any]) -> Any:
+    if is_async:
+        return asyncio.run(_act_async(url, name, clock, settings))
     with (
         httpx.Client(verify=_TLS) as http,
         NanoBanana(KEY, base_url=url, http_client=http, **settings) as banana,
     ):
-        banana._settings = evolve(banana._settings, clock=TestClock())
+        banana._settings = evolve(banana._settings, clock=clock)
         return _do(banana, url, name)
 
 
-async def _call_async(url: str, name: str, settings: Mapping[str, Any]) -> Any:
+async def _act_async(url: str, name: str, clock: TestClock, settings: Mapping[str, Any]) -> Any:
     async with (
         httpx.AsyncClient(verify=_TLS) as http,
         AsyncNanoBanana(KEY, base_url=url, http_client=http, **settings) as banana,
     ):
-        banana._settings = evolve(banana._settings, clock=TestClock())
+        banana._settings = evolve(banana._settings, clock=clock)
         return await _do(banana, url, name)
 
 
@@ -289,10 +299,19 @@ def _do(banana: Any, url: str, name: str) -> Any:
     actions: Mapping[str, Callable[[], Any]] = {
         "submit": lambda: banana.generate("a cat"),
         "fetch": lambda: banana.task("t-1").fetch(),
-        "wait": lambda: banana.task("t-1").wait(timeout=20),
+        "wait": lambda: banana.task("t-1").wait(timeout=30),
         "read": lambda: result.read(timeout=0.3),
     }
     return actions[name]()
+
+
+def call(url: str, name: str, *, is_async: bool) -> Came:
+    """Do what `act` does; return what came of it, an exception too."""
+    try:
+        result = act(url, name, is_async=is_async, clock=TestClock())
+    except BaseException as error:
+        return Came(None, error, getattr(error, "task_id", None))
+    return Came(result, None, getattr(result, "id", None) or getattr(result, "task_id", None))
 
 
 def report(write: Callable[[str], object] = print) -> tuple[int, int, int]:

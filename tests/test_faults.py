@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 import logging
 import pickle
 import socket
@@ -12,111 +9,35 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 import attrs
 import httpx
 import mountsea_banana as api
 import pytest
-from mountsea_banana import AsyncNanoBanana, NanoBanana
+from mountsea_banana import NanoBanana
 
 from tests.conftest import TestClock
+from tests.faults import KEY, Fault, FaultServer, act, answer
 
-KEY = "sk-secret/key-1"
 DROP = b""
-
-
-def answer(status: int, body: object = b"", *headers: str, length: int | None = None) -> bytes:
-    """Return a whole HTTP answer; `length` claims another length than the body has."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {length or len(content)}", *headers]
-    return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + content
-
-
 CREATED = answer(201, {"taskId": "t-1"})
 
 
-class FaultServer:
-    """Answers each connection with the next of its answers, then the last one for ever."""
-
-    def __init__(self, answers: Sequence[bytes]) -> None:
-        self._answers = list(answers)
-        self.requests: list[bytes] = []
-
-    def __enter__(self) -> Self:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            with connection:
-                self.requests.append(self._read(connection))
-                text = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-                with contextlib.suppress(OSError):  # the client may go first
-                    connection.sendall(text)
-
-    def _read(self, connection: socket.socket) -> bytes:
-        received = b""
-        while b"\r\n\r\n" not in received:
-            received += connection.recv(65536)
-        head, _, body = received.partition(b"\r\n\r\n")
-        length = next(
-            (
-                int(line[15:])
-                for line in head.lower().split(b"\r\n")
-                if line[:15] == b"content-length:"
-            ),
-            0,
-        )
-        while len(body) < length:
-            body += connection.recv(65536)
-        return head + b"\r\n\r\n" + body
+def serving(answers: Sequence[bytes]) -> FaultServer:
+    """Return a server that gives each connection the next of these answers, the last for ever."""
+    return FaultServer(*(Fault("an answer", text) for text in answers))
 
 
 @pytest.fixture(params=["sync", "async"])
 def attempt(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Return what calls a client of either kind against a server's answers."""
 
-    def run_sync(url: str, name: str, clock: TestClock, **options: Any) -> Any:
-        with NanoBanana(KEY, base_url=url, **options) as banana:
-            banana._settings = attrs.evolve(banana._settings, clock=clock)
-            task = banana.task("t-1")
-            match name:
-                case "submit":
-                    return banana.generate("a cat").id
-                case "fetch":
-                    return task.fetch()
-                case _:
-                    return task.wait(timeout=30)
+    def run(url: str, name: str, clock: TestClock, **options: Any) -> Any:
+        is_async = request.param == "async"
+        return act(url, name, is_async=is_async, clock=clock, **{"timeout": 5, **options})
 
-    def run_async(url: str, name: str, clock: TestClock, **options: Any) -> Any:
-        async def run() -> Any:
-            async with AsyncNanoBanana(KEY, base_url=url, **options) as banana:
-                banana._settings = attrs.evolve(banana._settings, clock=clock)
-                task = banana.task("t-1")
-                match name:
-                    case "submit":
-                        return (await banana.generate("a cat")).id
-                    case "fetch":
-                        return await task.fetch()
-                    case _:
-                        return await task.wait(timeout=30)
-
-        return asyncio.run(run())
-
-    return run_sync if request.param == "sync" else run_async
+    return run
 
 
 def look(status: str, **fields: object) -> bytes:
@@ -188,9 +109,9 @@ def test_a_submission_is_sent_again_only_where_it_cannot_have_been_accepted(
     posts: int,
 ) -> None:
     caplog.set_level(logging.INFO)
-    with FaultServer(answers) as server:
+    with serving(answers) as server:
         if isinstance(expected, str):
-            assert attempt(server.url, "submit", clock) == expected
+            assert attempt(server.url, "submit", clock).id == expected
         else:
             with pytest.raises(expected) as caught:
                 attempt(server.url, "submit", clock)
@@ -209,7 +130,7 @@ def test_an_id_that_was_read_before_the_answer_broke_is_kept(
     attempt: Callable[..., Any], clock: TestClock
 ) -> None:
     with (
-        FaultServer([answer(201, b'{"taskId": "t-1"', length=99)]) as server,
+        serving([answer(201, b'{"taskId": "t-1"', length=99)]) as server,
         pytest.raises(api.SubmissionUnknown, match="pick it up") as caught,
     ):
         attempt(server.url, "submit", clock)
@@ -222,16 +143,16 @@ def test_an_id_that_was_read_before_the_answer_broke_is_kept(
 def test_a_readable_id_gives_a_task_and_a_warning(
     attempt: Callable[..., Any], clock: TestClock, given: bytes
 ) -> None:
-    with FaultServer([given]) as server, pytest.warns(api.ContractWarning):
-        assert attempt(server.url, "submit", clock) == "t-1"
+    with serving([given]) as server, pytest.warns(api.ContractWarning):
+        assert attempt(server.url, "submit", clock).id == "t-1"
 
 
 def test_no_warning_costs_a_task(
     attempt: Callable[..., Any], clock: TestClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with FaultServer([answer(200, {"taskId": "t-1"})]) as server, warnings.catch_warnings():
+    with serving([answer(200, {"taskId": "t-1"})]) as server, warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert attempt(server.url, "submit", clock) == "t-1"
+        assert attempt(server.url, "submit", clock).id == "t-1"
     assert "not 201" in caplog.text
 
 
@@ -303,7 +224,7 @@ def test_a_look_that_fails_is_made_again_while_that_can_help(
     expected: type[Exception] | None,
     gets: int,
 ) -> None:
-    with FaultServer(answers) as server:
+    with serving(answers) as server:
         if expected is None:
             assert attempt(server.url, name, clock).image_urls == ["https://a/b"]
         else:
@@ -320,7 +241,7 @@ def test_waiting_ends_at_its_deadline_with_the_last_failure_as_cause(
 ) -> None:
     start = clock.now
     with (
-        FaultServer([look("processing"), answer(500)]) as server,
+        serving([look("processing"), answer(500)]) as server,
         pytest.raises(api.WaitTimeout) as caught,
     ):
         attempt(server.url, "wait", clock)
@@ -336,7 +257,7 @@ def test_an_unknown_status_keeps_waiting_with_one_warning(
     attempt: Callable[..., Any], clock: TestClock
 ) -> None:
     with (
-        FaultServer([look("dreaming"), look("dreaming"), DONE]) as server,
+        serving([look("dreaming"), look("dreaming"), DONE]) as server,
         pytest.warns(api.ContractWarning, match="dreaming") as warned,
     ):
         assert attempt(server.url, "wait", clock).status == "completed"
@@ -347,7 +268,7 @@ def test_a_wrapped_look_is_read_with_a_warning(
     attempt: Callable[..., Any], clock: TestClock
 ) -> None:
     wrapped = answer(200, {"data": {"taskId": "t-1", "status": "pending"}})
-    with FaultServer([wrapped]) as server, pytest.warns(api.ContractWarning):
+    with serving([wrapped]) as server, pytest.warns(api.ContractWarning):
         assert attempt(server.url, "fetch", clock).status == "pending"
 
 
@@ -402,7 +323,7 @@ def test_ctrl_c_while_submitting_says_what_it_may_have_cost(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(clock, "sleep", interrupt)
-    with FaultServer([answer(429)]) as server, NanoBanana(KEY, base_url=server.url) as banana:
+    with serving([answer(429)]) as server, NanoBanana(KEY, base_url=server.url) as banana:
         banana._settings = attrs.evolve(banana._settings, clock=clock)
         with pytest.raises(KeyboardInterrupt):
             banana.generate("a cat")
@@ -410,7 +331,7 @@ def test_ctrl_c_while_submitting_says_what_it_may_have_cost(
 
 
 def test_a_download_says_when_its_link_has_expired() -> None:
-    with FaultServer([answer(403)]) as server:
+    with serving([answer(403)]) as server:
         result = api.TaskResult("t-1", "completed", {"result": {"imageUrls": [server.url]}})
         with pytest.raises(api.DownloadError, match="expired") as caught:
             result.read()
@@ -419,7 +340,7 @@ def test_a_download_says_when_its_link_has_expired() -> None:
 
 
 def test_a_download_that_breaks_off_is_no_picture() -> None:
-    with FaultServer([answer(200, b"\x89PNG\r\n\x1a\n", length=99)]) as server:
+    with serving([answer(200, b"\x89PNG\r\n\x1a\n", length=99)]) as server:
         result = api.TaskResult("t-1", "completed", {"result": {"imageUrls": [server.url]}})
         with pytest.raises(api.DownloadError, match="RemoteProtocolError"):
             result.read()

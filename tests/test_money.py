@@ -18,7 +18,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from mountsea_banana import NanoBanana
 
 from tests.conftest import TestClock
-from tests.faults import CREATED, FAULTS, KEY, TIMEOUT, Came, FaultServer, answer, call, report
+from tests.faults import (
+    CREATED,
+    FAULTS,
+    KEPT,
+    KEY,
+    TIMEOUT,
+    Came,
+    Fault,
+    FaultServer,
+    answer,
+    call,
+    report,
+)
 
 NAMES = [fault.name for fault in FAULTS]
 either = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
@@ -29,12 +41,6 @@ def _warnings_are_read(recwarn: pytest.WarningsRecorder) -> Iterator[None]:
     warnings.simplefilter("always")
     yield
     assert all(KEY not in str(warning.message) for warning in recwarn)
-
-
-def record_everything(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    # At DEBUG httpcore writes the headers of answers, with what a server put there.
-    caplog.set_level(logging.INFO, "httpcore")
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -76,7 +82,7 @@ def check(came: Came, caplog: pytest.LogCaptureFixture) -> None:
 def test_a_submission_is_charged_once_at_most_and_never_without_the_callers_knowing(
     fault: Any, is_async: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    record_everything(caplog)
+    caplog.set_level(logging.DEBUG)
     with FaultServer(fault) as server:
         came = call(server.url, "submit", is_async=is_async)
     check(came, caplog)
@@ -97,13 +103,28 @@ def test_a_submission_after_a_fault_is_sent_again_only_where_none_was_charged(fa
     )
 
 
+@pytest.mark.parametrize("resets", [False, True])
+def test_a_kept_connection_that_breaks_as_it_is_used_again_leaves_that_submission_unknown(
+    resets: bool,
+) -> None:
+    broken = Fault("broken before the answer", charges=True, resets=resets)
+    with (
+        FaultServer(attrs.evolve(KEPT, keeps=True), broken) as server,
+        NanoBanana(KEY, base_url=server.url) as client,
+    ):
+        assert client.generate("a cat").id == "t-1"
+        with pytest.raises(api.SubmissionUnknown):
+            client.generate("a dog")
+    assert server.posts == server.charged == 2
+
+
 @either
 @pytest.mark.parametrize("name", ["wait", "read"])
 @pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
 def test_a_look_or_a_download_ends_with_a_documented_error_that_knows_the_task(
     fault: Any, name: str, is_async: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    record_everything(caplog)
+    caplog.set_level(logging.DEBUG)
     with FaultServer(attrs.evolve(fault, stalls=False, trickles=False)) as server:
         came = call(server.url, name, is_async=is_async)
     if name == "wait":

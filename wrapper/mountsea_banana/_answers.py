@@ -17,6 +17,7 @@ from . import _errors as errors
 
 if TYPE_CHECKING:
     from ._http import Reply
+    from ._redaction import Redactor
 
 # A measured answer has a few hundred bytes; this only bounds what a broken server can make us hold.
 MAX_BYTES = 8 * 1024 * 1024
@@ -63,28 +64,6 @@ class Answer:
         return found if isinstance(found, str) else None
 
 
-class Redactor:
-    """Takes the API key out of text: as it is, JSON-escaped, and percent-encoded."""
-
-    def __init__(self, key: str) -> None:
-        self._pattern = re.compile(
-            "".join(
-                rf"(?:{re.escape(char)}|\\u(?i:{ord(char):04x})|%(?i:{ord(char):02x})"
-                + (r"|\\/)" if char == "/" else ")")
-                for char in key
-            )
-        )
-
-    def __call__(self, text: str) -> str:
-        return self._pattern.sub("[redacted]", text)
-
-    def error(self, error: Exception) -> Exception:
-        """Return an exception of a library, or one of its kind where it quotes the key."""
-        clean = self(str(error))
-        # It leaves behind what it came from, which quotes the same.
-        return error if clean == str(error) else type(error)(clean)
-
-
 def read_answer(reply: Reply, redact: Redactor) -> Answer:
     """Read a reply: the task id from the raw body first, then the rest without the key."""
     raw = reply.body.decode(json.detect_encoding(reply.body), errors="replace")
@@ -99,7 +78,7 @@ def read_answer(reply: Reply, redact: Redactor) -> Answer:
     return Answer(
         status_code=reply.status_code,
         headers=httpx.Headers(
-            [(name, redact(value)) for name, value in reply.headers.multi_items()]
+            [(redact(name), redact(value)) for name, value in reply.headers.multi_items()]
         ),
         text=text,
         document=document,

@@ -11,12 +11,13 @@ import httpx
 from attrs import field, frozen
 
 from . import _rules
-from ._answers import Answer, Redactor, read_answer
+from ._answers import Answer, read_answer
 from ._clock import Clock
 from ._errors import ConfigurationError, InvalidRequest
 from ._flows import Call
 from ._hosts import is_loopback
 from ._http import Outcome
+from ._redaction import Redactor
 from ._rules import Violation
 from ._version import __version__
 
@@ -98,12 +99,14 @@ def settings(
         base_url = os.environ.get("MOUNTSEA_BASE_URL") or DEFAULT_BASE_URL
     if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
         raise ConfigurationError(f"max_retries is a number from 0 up, not {max_retries!r}")
+    redact = Redactor(key)
+    redact.watch_logs()
     return Settings(
         base_url=_check_base_url(base_url),
         timeout=timeout if isinstance(timeout, httpx.Timeout) else httpx.Timeout(seconds(timeout)),
         max_retries=max_retries,
         auth=BearerAuth(key),
-        redact=Redactor(key),
+        redact=redact,
     )
 
 

@@ -1,0 +1,55 @@
+"""Keeps the API key out of whatever a server sends back, and out of what libraries log of that."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import weakref
+
+# They log answers: httpx the reason phrase, httpcore the headers and what it could not parse.
+_LOGGERS = ("httpx", "httpcore.http11", "httpcore.http2")
+
+_lock = threading.Lock()
+_watching: tuple[weakref.ref[Redactor], ...] = ()
+
+
+class Redactor:
+    """Takes the API key out of text: as it is, in any case, escaped or percent-encoded."""
+
+    def __init__(self, key: str) -> None:
+        self._pattern = re.compile("".join(map(_forms, key)), re.IGNORECASE)
+
+    def __call__(self, text: str) -> str:
+        return self._pattern.sub("[redacted]", text)
+
+    def error(self, error: Exception) -> Exception:
+        """Return an exception of a library, or one of its kind where it quotes the key."""
+        clean = self(str(error))
+        # It leaves behind what it came from, which quotes the same.
+        return error if clean == str(error) else type(error)(clean)
+
+    def watch_logs(self) -> None:
+        """Take the key out of what httpx and httpcore log, for as long as this object lives."""
+        global _watching
+        with _lock:
+            _watching = (*(each for each in _watching if each()), weakref.ref(self))
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(_clean)
+
+
+def _forms(char: str) -> str:
+    r"""Return the pattern of a character as it is, as JSON's \u, behind backslashes, or as %XX."""
+    # JSON in the repr of bytes has three before a backslash.
+    escape = r"\\{0,3}" if char in "\"'\\/" else ""
+    return rf"(?:{escape}{re.escape(char)}|\\u{ord(char):04x}|%{ord(char):02x})"
+
+
+def _clean(record: logging.LogRecord) -> bool:
+    said = clean = record.getMessage()
+    for each in _watching:
+        redact = each()
+        clean = redact(clean) if redact else clean
+    if clean != said:
+        record.msg, record.args = clean, None
+    return True
