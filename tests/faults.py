@@ -21,8 +21,7 @@ import httpx
 import mountsea_banana as api
 from attrs import evolve, frozen
 from mountsea_banana import AsyncNanoBanana, NanoBanana
-
-from tests.conftest import TestClock
+from mountsea_banana._clock import InstantClock
 
 KEY = "sk-secret/key-1"
 TIMEOUT = httpx.Timeout(0.15)
@@ -271,7 +270,7 @@ class Came:
     """What the caller knows of the task."""
 
 
-def act(url: str, name: str, *, is_async: bool, clock: TestClock, **options: Any) -> Any:
+def act(url: str, name: str, *, is_async: bool, clock: InstantClock, **options: Any) -> Any:
     """Submit, fetch, wait or read with a client of either kind; return what that returns."""
     settings = {"timeout": TIMEOUT, **options}
     if is_async:
@@ -284,7 +283,7 @@ def act(url: str, name: str, *, is_async: bool, clock: TestClock, **options: Any
         return _do(banana, url, name)
 
 
-async def _act_async(url: str, name: str, clock: TestClock, settings: Mapping[str, Any]) -> Any:
+async def _act_async(url: str, name: str, clock: InstantClock, settings: Mapping[str, Any]) -> Any:
     async with (
         httpx.AsyncClient(verify=_TLS) as http,
         AsyncNanoBanana(KEY, base_url=url, http_client=http, **settings) as banana,
@@ -308,7 +307,7 @@ def _do(banana: Any, url: str, name: str) -> Any:
 def call(url: str, name: str, *, is_async: bool) -> Came:
     """Do what `act` does; return what came of it, an exception too."""
     try:
-        result = act(url, name, is_async=is_async, clock=TestClock())
+        result = act(url, name, is_async=is_async, clock=InstantClock())
     except BaseException as error:
         return Came(None, error, getattr(error, "task_id", None))
     return Came(result, None, getattr(result, "id", None) or getattr(result, "task_id", None))

@@ -26,9 +26,10 @@ from mountsea_banana import (
     TaskResult,
     check_request,
 )
+from mountsea_banana._clock import InstantClock
 from mountsea_banana.mock import MockServer
 
-from tests.conftest import KEY, TestClock
+from tests.conftest import KEY
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -47,13 +48,13 @@ def test_a_picture_is_made_waited_for_and_saved(banana: NanoBanana, tmp_path: Pa
 
 
 def test_the_body_holds_what_the_caller_gave_and_nothing_else(
-    banana: NanoBanana, server: MockServer
+    banana: NanoBanana, banana_server: MockServer
 ) -> None:
     banana.generate("a cat", model=None)
     banana.edit("red", "https://example.com/a.png", aspect_ratio="1:1")
     banana.edit("red", ("https://example.com/a.png", "https://example.com/b.png"))
     banana.submit(NanoImageDto("dto", "generate", num_images=UNSET, model="nano-banana-pro"))
-    assert server.submissions == [
+    assert banana_server.submissions == [
         {"action": "generate", "prompt": "a cat"},
         {
             "action": "edit",
@@ -71,7 +72,7 @@ def test_the_body_holds_what_the_caller_gave_and_nothing_else(
 
 
 def test_a_broken_rule_is_refused_before_anything_is_sent(
-    banana: NanoBanana, server: MockServer
+    banana: NanoBanana, banana_server: MockServer
 ) -> None:
     request = {
         "prompt": 5,
@@ -90,7 +91,7 @@ def test_a_broken_rule_is_refused_before_anything_is_sent(
         ("wide-ratio-needs-2", "aspect_ratio"),
         ("one-image-only", "num_images"),
     }
-    assert server.submissions == []
+    assert banana_server.submissions == []
 
 
 @pytest.mark.parametrize(
@@ -141,9 +142,9 @@ def test_an_edit_of_what_is_no_list_is_refused(banana: NanoBanana) -> None:
         banana.edit("x", 5)  # type: ignore[call-overload]
 
 
-def test_a_task_is_picked_up_by_its_id(banana: NanoBanana, server: MockServer) -> None:
+def test_a_task_is_picked_up_by_its_id(banana: NanoBanana, banana_server: MockServer) -> None:
     task_id = banana.generate("a cat").id
-    with NanoBanana(KEY, base_url=server.url) as other:
+    with NanoBanana(KEY, base_url=banana_server.url) as other:
         look = other.task(task_id).fetch()
     assert (look.task_id, look.status, look.is_final) == (task_id, "pending", False)
     assert repr(banana.task(task_id)) == f"Task({task_id!r})"
@@ -194,13 +195,13 @@ def test_a_client_that_cannot_work_is_refused(make: Callable[[], object]) -> Non
 
 
 def test_the_environment_gives_key_and_address(
-    server: MockServer, monkeypatch: pytest.MonkeyPatch
+    banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOUNTSEA_API_KEY", f"{KEY}\n")
-    monkeypatch.setenv("MOUNTSEA_BASE_URL", server.url + "/")
+    monkeypatch.setenv("MOUNTSEA_BASE_URL", banana_server.url + "/")
     with NanoBanana() as banana:
         assert banana.generate("a cat").id
-        assert repr(banana) == f"NanoBanana(base_url={server.url!r})"
+        assert repr(banana) == f"NanoBanana(base_url={banana_server.url!r})"
 
 
 def test_a_closed_client_says_so(banana: NanoBanana) -> None:
@@ -217,9 +218,9 @@ def test_a_client_from_before_a_fork_says_so(
         banana.generate("a cat")
 
 
-def test_a_http_client_that_was_passed_in_is_not_closed(server: MockServer) -> None:
+def test_a_http_client_that_was_passed_in_is_not_closed(banana_server: MockServer) -> None:
     with httpx.Client() as http:
-        with NanoBanana(KEY, base_url=server.url, http_client=http, timeout=5) as banana:
+        with NanoBanana(KEY, base_url=banana_server.url, http_client=http, timeout=5) as banana:
             banana.generate("a cat")
         assert not http.is_closed
 
@@ -270,9 +271,9 @@ def test_what_cannot_be_downloaded_says_why(raw: dict[str, Any], said: str) -> N
         TaskResult("t", "completed", raw).read()
 
 
-def test_only_a_picture_is_saved(server: MockServer) -> None:
+def test_only_a_picture_is_saved(banana_server: MockServer) -> None:
     def result(path: str) -> TaskResult:
-        return TaskResult("t", "completed", {"result": {"imageUrls": [server.url + path]}})
+        return TaskResult("t", "completed", {"result": {"imageUrls": [banana_server.url + path]}})
 
     for path, said in [
         ("/", "no picture but text/html"),
@@ -283,7 +284,7 @@ def test_only_a_picture_is_saved(server: MockServer) -> None:
             result(path).read()
     with pytest.raises(DownloadError, match="405"):
         TaskResult(
-            "t", "x", {"result": {"imageUrls": [f"{server.url}/gemini/image/generate"]}}
+            "t", "x", {"result": {"imageUrls": [f"{banana_server.url}/gemini/image/generate"]}}
         ).read()
     with pytest.raises(DownloadError, match="TooLarge"):
         result("/").read(max_bytes=10)
@@ -314,7 +315,7 @@ def test_a_field_of_another_type_counts_as_absent() -> None:
 
 
 def test_the_asynchronous_client_does_the_same(
-    server: MockServer, clock: TestClock, tmp_path: Path
+    banana_server: MockServer, clock: InstantClock, tmp_path: Path
 ) -> None:
     async def use() -> None:
         seen: list[str] = []
@@ -322,7 +323,7 @@ def test_the_asynchronous_client_does_the_same(
         async def later(look: AsyncTaskResult) -> None:
             seen.append(look.status)
 
-        async with AsyncNanoBanana(KEY, base_url=server.url) as banana:
+        async with AsyncNanoBanana(KEY, base_url=banana_server.url) as banana:
             banana._settings = attrs.evolve(banana._settings, clock=clock)
             task = await banana.edit("red", "https://example.com/a.png")
             assert (await task.fetch()).status == "pending"
@@ -342,7 +343,7 @@ def test_the_asynchronous_client_does_the_same(
         with pytest.raises(ConfigurationError, match="closed"):
             await banana.generate("a cat")
         async with httpx.AsyncClient() as http:
-            async with AsyncNanoBanana(KEY, base_url=server.url, http_client=http):
+            async with AsyncNanoBanana(KEY, base_url=banana_server.url, http_client=http):
                 pass
             assert not http.is_closed
 
@@ -351,7 +352,7 @@ def test_the_asynchronous_client_does_the_same(
         AsyncNanoBanana(KEY, http_client=httpx.Client())  # type: ignore[arg-type]
 
 
-def test_an_asynchronous_client_serves_one_event_loop(server: MockServer) -> None:
+def test_an_asynchronous_client_serves_one_event_loop(banana_server: MockServer) -> None:
     async def submit(banana: AsyncNanoBanana) -> None:
         await banana.generate("a cat")
 
@@ -360,7 +361,7 @@ def test_an_asynchronous_client_serves_one_event_loop(server: MockServer) -> Non
         await banana._http.aclose()
 
     async def make() -> AsyncNanoBanana:
-        banana = AsyncNanoBanana(KEY, base_url=server.url, http_client=httpx.AsyncClient())
+        banana = AsyncNanoBanana(KEY, base_url=banana_server.url, http_client=httpx.AsyncClient())
         await submit_and_drop(banana)
         banana._http = httpx.AsyncClient()
         return banana

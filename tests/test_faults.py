@@ -16,8 +16,8 @@ import httpx
 import mountsea_banana as api
 import pytest
 from mountsea_banana import NanoBanana
+from mountsea_banana._clock import InstantClock
 
-from tests.conftest import TestClock
 from tests.faults import KEY, Fault, FaultServer, act, answer
 
 DROP = b""
@@ -33,7 +33,7 @@ def serving(answers: Sequence[bytes]) -> FaultServer:
 def attempt(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Return what calls a client of either kind against a server's answers."""
 
-    def run(url: str, name: str, clock: TestClock, **options: Any) -> Any:
+    def run(url: str, name: str, clock: InstantClock, **options: Any) -> Any:
         is_async = request.param == "async"
         return act(url, name, is_async=is_async, clock=clock, **{"timeout": 5, **options})
 
@@ -102,7 +102,7 @@ SUBMISSIONS: list[tuple[str, list[bytes], str | type[Exception], int]] = [
 )
 def test_a_submission_is_sent_again_only_where_it_cannot_have_been_accepted(
     attempt: Callable[..., Any],
-    clock: TestClock,
+    clock: InstantClock,
     caplog: pytest.LogCaptureFixture,
     answers: list[bytes],
     expected: str | type[Exception],
@@ -127,7 +127,7 @@ def test_a_submission_is_sent_again_only_where_it_cannot_have_been_accepted(
 
 
 def test_an_id_that_was_read_before_the_answer_broke_is_kept(
-    attempt: Callable[..., Any], clock: TestClock
+    attempt: Callable[..., Any], clock: InstantClock
 ) -> None:
     with (
         serving([answer(201, b'{"taskId": "t-1"', length=99)]) as server,
@@ -141,14 +141,14 @@ def test_an_id_that_was_read_before_the_answer_broke_is_kept(
     "given", [answer(201, {"data": {"taskId": "t-1"}}), answer(200, {"taskId": "t-1"})]
 )
 def test_a_readable_id_gives_a_task_and_a_warning(
-    attempt: Callable[..., Any], clock: TestClock, given: bytes
+    attempt: Callable[..., Any], clock: InstantClock, given: bytes
 ) -> None:
     with serving([given]) as server, pytest.warns(api.ContractWarning):
         assert attempt(server.url, "submit", clock).id == "t-1"
 
 
 def test_no_warning_costs_a_task(
-    attempt: Callable[..., Any], clock: TestClock, caplog: pytest.LogCaptureFixture
+    attempt: Callable[..., Any], clock: InstantClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving([answer(200, {"taskId": "t-1"})]) as server, warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -157,7 +157,7 @@ def test_no_warning_costs_a_task(
 
 
 def test_a_request_that_never_left_is_sent_again(
-    attempt: Callable[..., Any], clock: TestClock
+    attempt: Callable[..., Any], clock: InstantClock
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -167,7 +167,7 @@ def test_a_request_that_never_left_is_sent_again(
 
 
 def test_a_silent_server_leaves_a_submission_unknown_and_a_look_timed_out(
-    attempt: Callable[..., Any], clock: TestClock
+    attempt: Callable[..., Any], clock: InstantClock
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -218,7 +218,7 @@ LOOKS: list[tuple[str, str, list[bytes], type[Exception] | None, int]] = [
 )
 def test_a_look_that_fails_is_made_again_while_that_can_help(
     attempt: Callable[..., Any],
-    clock: TestClock,
+    clock: InstantClock,
     name: str,
     answers: list[bytes],
     expected: type[Exception] | None,
@@ -237,7 +237,7 @@ def test_a_look_that_fails_is_made_again_while_that_can_help(
 
 
 def test_waiting_ends_at_its_deadline_with_the_last_failure_as_cause(
-    attempt: Callable[..., Any], clock: TestClock
+    attempt: Callable[..., Any], clock: InstantClock
 ) -> None:
     start = clock.now
     with (
@@ -254,7 +254,7 @@ def test_waiting_ends_at_its_deadline_with_the_last_failure_as_cause(
 
 
 def test_an_unknown_status_keeps_waiting_with_one_warning(
-    attempt: Callable[..., Any], clock: TestClock
+    attempt: Callable[..., Any], clock: InstantClock
 ) -> None:
     with (
         serving([look("dreaming"), look("dreaming"), DONE]) as server,
@@ -265,7 +265,7 @@ def test_an_unknown_status_keeps_waiting_with_one_warning(
 
 
 def test_a_wrapped_look_is_read_with_a_warning(
-    attempt: Callable[..., Any], clock: TestClock
+    attempt: Callable[..., Any], clock: InstantClock
 ) -> None:
     wrapped = answer(200, {"data": {"taskId": "t-1", "status": "pending"}})
     with serving([wrapped]) as server, pytest.warns(api.ContractWarning):
@@ -298,7 +298,7 @@ def trickle() -> Iterator[str]:
 
 
 def test_the_deadline_cuts_an_answer_that_trickles(
-    attempt: Callable[..., Any], clock: TestClock, trickle: str
+    attempt: Callable[..., Any], clock: InstantClock, trickle: str
 ) -> None:
     with pytest.raises(api.SubmissionUnknown, match="time was up"):
         attempt(trickle, "submit", clock, timeout=httpx.Timeout(0.1))
@@ -317,7 +317,7 @@ def test_ctrl_c_while_waiting_logs_the_task(
 
 
 def test_ctrl_c_while_submitting_says_what_it_may_have_cost(
-    clock: TestClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    clock: InstantClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt

@@ -80,11 +80,11 @@ either = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"
 
 @either
 def test_pictures_that_are_there_are_edited_and_the_key_is_not_shown_to_their_server(
-    server: MockServer, pictures: str, is_async: bool
+    banana_server: MockServer, pictures: str, is_async: bool
 ) -> None:
     seen.clear()
     urls = [f"{pictures}/{kind}" for kind in ("good", "moved", "no-head", "no-type")]
-    assert edit(server, urls, is_async=is_async).id
+    assert edit(banana_server, urls, is_async=is_async).id
     assert [method for method, _ in seen] == [*["HEAD"] * 4, "GET", "HEAD", "GET"]
     assert all("authorization" not in headers for _, headers in seen)
 
@@ -102,15 +102,15 @@ def test_pictures_that_are_there_are_edited_and_the_key_is_not_shown_to_their_se
     ],
 )
 def test_a_picture_that_the_vendor_cannot_use_costs_nothing(
-    server: MockServer, pictures: str, is_async: bool, kind: str, rule: str, said: str
+    banana_server: MockServer, pictures: str, is_async: bool, kind: str, rule: str, said: str
 ) -> None:
     urls = [f"{pictures}/good", f"{pictures}/{kind}"]
     with pytest.raises(InvalidRequest) as caught:
-        edit(server, urls, is_async=is_async)
+        edit(banana_server, urls, is_async=is_async)
     (violation,) = caught.value.violations
     assert (violation.rule, violation.field) == (rule, "image_urls[1]")
     assert said in violation.message
-    assert server.submissions == []
+    assert banana_server.submissions == []
 
 
 @either
@@ -118,28 +118,28 @@ def test_a_picture_that_the_vendor_cannot_use_costs_nothing(
     "url", ["http://127.0.0.1:1/a.png", "http://a\u0300.example/a", "https://[::1]:99999/a"]
 )
 def test_an_address_that_leads_nowhere_costs_nothing(
-    server: MockServer, is_async: bool, url: str
+    banana_server: MockServer, is_async: bool, url: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        edit(server, [url], is_async=is_async)
+        edit(banana_server, [url], is_async=is_async)
     assert caught.value.violations
-    assert server.submissions == []
+    assert banana_server.submissions == []
 
 
 def test_broken_rules_are_told_before_any_picture_is_looked_at(
-    server: MockServer, pictures: str
+    banana_server: MockServer, pictures: str
 ) -> None:
     seen.clear()
-    with NanoBanana(KEY, base_url=server.url) as banana, pytest.raises(InvalidRequest):
+    with NanoBanana(KEY, base_url=banana_server.url) as banana, pytest.raises(InvalidRequest):
         banana.edit("x", [f"{pictures}/good"], resolution="2K", check_images=True)  # type: ignore[call-overload]
     assert seen == []
 
 
 def test_pictures_are_not_looked_at_unless_that_is_asked_for(
-    server: MockServer, pictures: str
+    banana_server: MockServer, pictures: str
 ) -> None:
     seen.clear()
-    with NanoBanana(KEY, base_url=server.url) as banana:
+    with NanoBanana(KEY, base_url=banana_server.url) as banana:
         banana.edit("make it red", f"{pictures}/missing")
     assert seen == []
     assert httpx.get(f"{pictures}/missing").status_code == 404

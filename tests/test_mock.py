@@ -131,70 +131,70 @@ def post(server: MockServer, **options: Any) -> httpx.Response:
     ],
 )
 def test_a_request_is_judged_by_the_contract(
-    server: MockServer, options: dict[str, Any], status: int
+    banana_server: MockServer, options: dict[str, Any], status: int
 ) -> None:
-    answer = post(server, **options)
+    answer = post(banana_server, **options)
     assert answer.status_code == status
     assert answer.json()["taskId" if status == 201 else "message"]
     if status == 401:
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_refusal_names_the_rule_and_the_field(server: MockServer) -> None:
-    answer = post(server, json={"prompt": 5, "action": "edit", "image_urls": [5]})
+def test_a_refusal_names_the_rule_and_the_field(banana_server: MockServer) -> None:
+    answer = post(banana_server, json={"prompt": 5, "action": "edit", "image_urls": [5]})
     found = [(each["rule"], each["field"]) for each in answer.json()["problems"]]
     assert sorted(found) == [("type", "image_urls.0"), ("type", "prompt")]
-    answer = post(server, json={"prompt": "x", "action": "edit"})
+    answer = post(banana_server, json={"prompt": "x", "action": "edit"})
     assert [each["rule"] for each in answer.json()["problems"]] == ["edit-needs-image-urls"]
 
 
-def test_no_account_sees_anothers_task(server: MockServer) -> None:
-    task_id = post(server, json=BODY).json()["taskId"]
+def test_no_account_sees_anothers_task(banana_server: MockServer) -> None:
+    task_id = post(banana_server, json=BODY).json()["taskId"]
     other = {"Authorization": "Bearer other-token"}
     for headers, status in ((KEY, 200), (other, 404)):
-        answer = httpx.get(server.url + LOOK, params={"taskId": task_id}, headers=headers)
+        answer = httpx.get(banana_server.url + LOOK, params={"taskId": task_id}, headers=headers)
         assert answer.status_code == status
 
 
-def test_what_the_spec_does_not_hold_is_refused_as_json(server: MockServer) -> None:
-    assert "openapi.yaml" in httpx.get(f"{server.url}/none").json()["message"]
-    assert httpx.delete(server.url + SUBMIT).status_code == 405
-    assert httpx.get(f"{server.url}/pictures/none.png").status_code == 404
-    assert httpx.get(server.url + LOOK, headers=KEY).status_code == 400
+def test_what_the_spec_does_not_hold_is_refused_as_json(banana_server: MockServer) -> None:
+    assert "openapi.yaml" in httpx.get(f"{banana_server.url}/none").json()["message"]
+    assert httpx.delete(banana_server.url + SUBMIT).status_code == 405
+    assert httpx.get(f"{banana_server.url}/pictures/none.png").status_code == 404
+    assert httpx.get(banana_server.url + LOOK, headers=KEY).status_code == 400
 
 
 @pytest.mark.parametrize(("ratio", "pixels"), [("8:1", (4096, 512)), ("21:9", (4095, 1755))])
 def test_a_picture_has_the_asked_ratio(
-    server: MockServer, ratio: str, pixels: tuple[int, int]
+    banana_server: MockServer, ratio: str, pixels: tuple[int, int]
 ) -> None:
     body = {**BODY, "model": "nano-banana-2", "aspect_ratio": ratio, "resolution": "4K"}
-    task_id = post(server, json={**body, "prompt": "قطة 猫 " * 90}).json()["taskId"]
-    picture = httpx.get(f"{server.url}/pictures/{task_id}.png")
+    task_id = post(banana_server, json={**body, "prompt": "قطة 猫 " * 90}).json()["taskId"]
+    picture = httpx.get(f"{banana_server.url}/pictures/{task_id}.png")
     if ratio == "21:9":
         assert picture.headers["content-type"] == "image/png"
     assert Image.open(io.BytesIO(picture.content)).size == pixels
 
 
-def test_the_page_shows_the_tasks_newest_first(server: MockServer) -> None:
-    assert "No task yet" in httpx.get(server.url).text
-    first = post(server, json={**BODY, "prompt": "<script>first"}).json()["taskId"]
-    post(server, json={**BODY, "prompt": ""})
+def test_the_page_shows_the_tasks_newest_first(banana_server: MockServer) -> None:
+    assert "No task yet" in httpx.get(banana_server.url).text
+    first = post(banana_server, json={**BODY, "prompt": "<script>first"}).json()["taskId"]
+    post(banana_server, json={**BODY, "prompt": ""})
     for _ in range(3):
-        httpx.get(server.url + LOOK, params={"taskId": first}, headers=KEY)
-    page = httpx.get(server.url).text
+        httpx.get(banana_server.url + LOOK, params={"taskId": first}, headers=KEY)
+    page = httpx.get(banana_server.url).text
     assert page.index("(no prompt)") < page.index("&lt;script&gt;first")
     assert f"/pictures/{first}.png" in page
 
 
-def test_no_prompt_breaks_the_page(server: MockServer) -> None:
+def test_no_prompt_breaks_the_page(banana_server: MockServer) -> None:
     headers = {**KEY, "Content-Type": "application/json"}
     body = b'{"prompt": "half a pair: \\ud800", "action": "generate"}'
-    assert post(server, content=body, headers=headers).status_code == 201
-    assert "half a pair: ?" in httpx.get(server.url).text
+    assert post(banana_server, content=body, headers=headers).status_code == 201
+    assert "half a pair: ?" in httpx.get(banana_server.url).text
 
 
-def test_the_spec_is_served_as_it_was_published(server: MockServer) -> None:
-    assert httpx.get(f"{server.url}/openapi.yaml").content == SPEC.read_bytes()
+def test_the_spec_is_served_as_it_was_published(banana_server: MockServer) -> None:
+    assert httpx.get(f"{banana_server.url}/openapi.yaml").content == SPEC.read_bytes()
 
 
 def test_the_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,12 +206,12 @@ def test_the_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_oldest_task_goes_when_there_are_too_many(
-    server: MockServer, monkeypatch: pytest.MonkeyPatch
+    banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_tasks, "MAX_TASKS", 1)
-    post(server, json={**BODY, "prompt": "old"})
-    post(server, json={**BODY, "prompt": "new"})
-    assert [each["prompt"] for each in server.submissions] == ["new"]
+    post(banana_server, json={**BODY, "prompt": "old"})
+    post(banana_server, json={**BODY, "prompt": "new"})
+    assert [each["prompt"] for each in banana_server.submissions] == ["new"]
 
 
 def test_an_operation_that_the_spec_adds_is_served_without_code(tmp_path: Path) -> None:
@@ -283,11 +283,11 @@ def test_the_command_serves_until_it_is_interrupted() -> None:
 
 
 def test_the_command_says_why_it_cannot_start(
-    server: MockServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    banana_server: MockServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["--spec", str(tmp_path / "none")]) == 2
     assert "cannot read" in capsys.readouterr().err
-    assert command.main(["--port", server.url.rpartition(":")[2]]) == 2
+    assert command.main(["--port", banana_server.url.rpartition(":")[2]]) == 2
     assert "in use" in capsys.readouterr().err
 
 

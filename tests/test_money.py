@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from mountsea_banana import NanoBanana
+from mountsea_banana._clock import InstantClock
 
-from tests.conftest import TestClock
 from tests.faults import (
     CREATED,
     FAULTS,
@@ -152,7 +152,7 @@ class Money(RuleBasedStateMachine):
         self.server = FaultServer(CREATED)
         self.server.__enter__()
         self.client = NanoBanana(KEY, base_url=self.server.url, timeout=TIMEOUT)
-        self.client._settings = attrs.evolve(self.client._settings, clock=TestClock())
+        self.client._settings = attrs.evolve(self.client._settings, clock=InstantClock())
         self.lost = self.twice = self.undocumented = 0
 
     @rule(faults=st.lists(faults, max_size=3))

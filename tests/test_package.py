@@ -31,11 +31,14 @@ def sources() -> set[str]:
     return {line.partition("/")[2] for line in listed.splitlines()}
 
 
-def test_the_wheel_holds_both_packages_and_nothing_else(dist: Path) -> None:
+def test_the_wheel_holds_both_packages_the_plugin_and_nothing_else(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     metadata = f"mountsea_banana-{__version__}.dist-info"
-    extra = {f"{metadata}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")}
+    extra = {
+        f"{metadata}/{name}"
+        for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
+    }
     assert names == sources() | extra
     for needed in (
         "mountsea_api/openapi.yaml",
@@ -67,7 +70,7 @@ def test_the_sdist_holds_what_the_wheel_is_built_from(dist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     packages = {f"generated_client/{n}" for n in sources() if n.startswith("mountsea_api/")}
-    packages |= {f"wrapper/{n}" for n in sources() if n.startswith("mountsea_banana/")}
+    packages |= {f"wrapper/{n}" for n in sources() if not n.startswith("mountsea_api/")}
     roots = {"openapi.yaml", "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "PKG-INFO"}
     assert names - {".gitignore"} == packages | roots
 

@@ -96,10 +96,10 @@ def test_thirty_two_threads_share_one_client_and_lose_nothing() -> None:
     assert len(connections) == 8
 
 
-def test_many_threads_submit_each_task_once(server: MockServer) -> None:
-    with NanoBanana(KEY, base_url=server.url) as banana, ThreadPoolExecutor(32) as pool:
+def test_many_threads_submit_each_task_once(banana_server: MockServer) -> None:
+    with NanoBanana(KEY, base_url=banana_server.url) as banana, ThreadPoolExecutor(32) as pool:
         tasks = list(pool.map(lambda number: banana.generate(f"cat {number}").id, range(200)))
-    assert len(set(tasks)) == len(server.submissions) == 200
+    assert len(set(tasks)) == len(banana_server.submissions) == 200
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -121,16 +121,16 @@ def test_a_client_made_before_a_fork_says_so(banana: NanoBanana) -> None:
     assert banana.generate("a cat").id
 
 
-def test_a_closed_client_says_so(server: MockServer) -> None:
-    with NanoBanana(KEY, base_url=server.url) as banana:
+def test_a_closed_client_says_so(banana_server: MockServer) -> None:
+    with NanoBanana(KEY, base_url=banana_server.url) as banana:
         task = banana.generate("a cat")
     for act in (task.fetch, task.wait, lambda: banana.generate("a cat")):
         with pytest.raises(api.ConfigurationError, match="closed"):
             act()
 
 
-def test_a_client_of_another_loop_says_so_and_does_not_hang(server: MockServer) -> None:
-    banana = AsyncNanoBanana(KEY, base_url=server.url)
+def test_a_client_of_another_loop_says_so_and_does_not_hang(banana_server: MockServer) -> None:
+    banana = AsyncNanoBanana(KEY, base_url=banana_server.url)
     with asyncio.Runner() as first:
         first.run(_submit(banana))
         with (
@@ -146,11 +146,11 @@ async def _submit(banana: AsyncNanoBanana) -> str:
 
 
 def test_a_cancelled_wait_logs_the_task(
-    server: MockServer, caplog: pytest.LogCaptureFixture
+    banana_server: MockServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> str:
         looked = asyncio.Event()
-        async with AsyncNanoBanana(KEY, base_url=server.url) as banana:
+        async with AsyncNanoBanana(KEY, base_url=banana_server.url) as banana:
             task = await banana.generate("a cat")
             waiting = asyncio.ensure_future(task.wait(on_update=lambda _: looked.set()))
             await looked.wait()

@@ -520,7 +520,7 @@ class AtOnce(MockAPI):
     def look(self, operation: Operation, request: Request, account: str) -> Response:
         task = self.tasks.find(request.query_params.get("taskId", ""))
         if task:
-            task._looks = 3
+            task._steps = 3
         return super().look(operation, request, account)
 
 

@@ -30,3 +30,35 @@ class Clock:
         import asyncio  # a synchronous program does without its 10 ms
 
         await asyncio.sleep(seconds)
+
+
+class InstantClock(Clock):
+    """A clock that a sleep moves on at once, and that remembers the sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+        self.sleeps: list[float] = []
+
+    def monotonic(self) -> float:
+        """Return the seconds since some start."""
+        return self.now
+
+    def wall(self) -> float:
+        """Return the seconds since the epoch."""
+        return self.now
+
+    def jitter(self) -> float:
+        """Return always the same."""
+        return 0.5
+
+    def sleep(self, seconds: float) -> None:
+        """Move on by `seconds`."""
+        self.sleeps.append(seconds)
+        self.now += seconds
+
+    async def sleep_async(self, seconds: float) -> None:
+        """Move on by `seconds`, and let other tasks of the event loop run."""
+        import asyncio
+
+        self.sleep(seconds)
+        await asyncio.sleep(0)

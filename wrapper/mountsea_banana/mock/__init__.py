@@ -6,7 +6,25 @@
 Needs the extra `mock`.
 """
 
-from ._app import DEFAULT_KEYS, create_app
-from ._server import MockServer
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["DEFAULT_KEYS", "MockServer", "create_app"]
+if TYPE_CHECKING:
+    from ._app import DEFAULT_KEYS, create_app
+    from ._plan import Plan
+    from ._server import MockServer
+
+__all__ = ["DEFAULT_KEYS", "MockServer", "Plan", "create_app"]
+
+
+def __getattr__(name: str) -> Any:
+    # The server's libraries are an extra, and the command lies in this package: it must be
+    # importable without them to say so.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from . import _app, _server
+    except ImportError as error:
+        raise ImportError(
+            f"{error.name} is missing: pip install 'mountsea-banana[mock]'"
+        ) from error
+    return getattr(_server, name, None) or getattr(_app, name)

@@ -6,6 +6,7 @@ import hmac
 import html
 import json
 import os
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from string import Template
@@ -17,17 +18,28 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from mountsea_banana._clock import Clock
 from mountsea_banana._samples import sample
 from mountsea_banana.contract import Contract, Operation, Problem
 
+from ._control import control_routes
 from ._pictures import draw
+from ._plan import Plan
 from ._tasks import Task, TaskStore
 
 DEFAULT_KEYS = ("test-token", "other-token")
 
 # The vendor allows 10 MB a picture, and pictures are sent as links: no honest body is larger.
 MAX_BODY = 10 * 1024 * 1024
+
+
+_REFUSAL_HEADERS = {
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "1"},
+    503: {"Retry-After": "1"},
+}
 
 
 class Refusal(Exception):
@@ -44,18 +56,60 @@ class Refusal(Exception):
             {"rule": each.rule, "field": each.field, "message": each.message}
             for each in self.problems
         ]
-        headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else None
         body = {"message": str(self), "problems": problems}
-        return JSONResponse(body, self.status, headers=headers)
+        return JSONResponse(body, self.status, headers=_REFUSAL_HEADERS.get(self.status))
+
+
+class BrokenOff(Response):
+    """An answer whose connection closes in its middle or, without content, before it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.body:
+            head = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **head})
+            half = bytes(self.body[: len(self.body) // 2])
+            await send({"type": "http.response.body", "body": half, "more_body": True})
+        scope["state"]["transport"].close()
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
 
 class MockAPI:
     """The API as the contract describes it."""
 
-    def __init__(self, contract: Contract, keys: Sequence[str]) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        keys: Sequence[str],
+        plan: Plan | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._contract = contract
         self._keys = tuple(keys)
+        self._clock = clock or Clock()
+        self._first_plan = plan or Plan()
+        self.reset()
+
+    def reset(self) -> None:
+        """Be as at the start: without tasks, and with the plan that it was made with."""
+        self.plan = self._first_plan
         self.tasks = TaskStore()
+        self.charged = 0
+        self.next_plans: deque[Plan] = deque()
+        self._refused = 0
+
+    def advance(self, task_id: str | None = None) -> dict[str, str]:
+        """Move one task, or all, that advance by hand a step on; return their statuses by id.
+
+        Raises ValueError for a task that does not exist or does not advance by hand.
+        """
+        by_hand = {t.id: t for t in self.tasks.all() if t.plan.advances == "hand"}
+        if task_id is not None and task_id not in by_hand:
+            raise ValueError(f"there is no task {task_id!r:.100} that advances by hand")
+        chosen = by_hand.values() if task_id is None else [by_hand[task_id]]
+        for task in chosen:
+            task.advance()
+        return {task.id: task.status for task in chosen}
 
     def handler(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         """Return what answers one operation."""
@@ -122,15 +176,29 @@ class MockAPI:
         """Answer a request that keeps the contract."""
         success = operation.success
         if operation.makes_tasks:
-            task = Task(account, body or {})
-            self.tasks.add(task)
-            return JSONResponse({"taskId": task.id}, operation.success_status)
+            return self.submit(operation, account, body)
         if operation.looks_at_tasks:
             return self.look(operation, request, account)
         if success is None:
             return Response(status_code=operation.success_status)
         value = sample(success.schema, self._contract.document)
         return JSONResponse(value, operation.success_status)
+
+    def submit(self, operation: Operation, account: str, body: Any) -> Response:
+        """Answer a submission as the next plan says; refuse it as often as that asks."""
+        plan = self.next_plans[0] if self.next_plans else self.plan
+        if self._refused < plan.refusals:
+            self._refused += 1
+            raise Refusal(plan.refusal_status, "the mock was told to refuse this submission")
+        self._refused = 0
+        if self.next_plans:
+            self.next_plans.popleft()
+        task = Task(account, body or {}, plan, self._clock)
+        self.tasks.add(task)
+        self.charged += 1
+        if plan.drops:
+            return BrokenOff()
+        return JSONResponse({"taskId": task.id}, operation.success_status)
 
     def look(self, operation: Operation, request: Request, account: str) -> Response:
         """Answer with where a task stands; refuse an id that is not the account's."""
@@ -147,7 +215,8 @@ class MockAPI:
         if task is None:
             return Refusal(404, "there is no such picture").response()
         content = await run_in_threadpool(draw, task.request, task.id)
-        return Response(content, media_type="image/png")
+        kind = BrokenOff if task.plan.truncates else Response
+        return kind(content, media_type="image/png")
 
     async def page(self, request: Request) -> Response:
         """Answer with the tasks and their pictures, newest first."""
@@ -164,7 +233,7 @@ class MockAPI:
 
     def _card(self, task: Task, request: Request) -> str:
         picture = ""
-        if task.finished_at:
+        if task.status == "completed":
             url = request.url_for("picture", task_id=task.id)
             picture = f'<a href="{url}"><img src="{url}" alt="" loading="lazy"></a>'
         names = ("action", "model", "aspect_ratio", "resolution")
@@ -181,16 +250,22 @@ class MockAPI:
         return Response(self._contract.source, media_type="application/yaml")
 
 
-def create_app(contract: Contract, keys: Sequence[str] | None = None) -> Starlette:
+def create_app(
+    contract: Contract,
+    keys: Sequence[str] | None = None,
+    plan: Plan | None = None,
+    clock: Clock | None = None,
+) -> Starlette:
     """Return the ASGI application that serves a contract.
 
     `keys` are the accounts' keys; by default those in MOCK_API_KEYS, separated by commas, or
-    `test-token` and `other-token`. The API is at `app.state.api`.
+    `test-token` and `other-token`. `plan` is how every task lives that is told nothing else, and
+    `clock` what its seconds are counted by. The API is at `app.state.api`.
     """
     if keys is None:
         named = os.environ.get("MOCK_API_KEYS", "").split(",")
         keys = [key.strip() for key in named if key.strip()] or DEFAULT_KEYS
-    return app_of(MockAPI(contract, keys), contract)
+    return app_of(MockAPI(contract, keys, plan, clock), contract)
 
 
 def app_of(api: MockAPI, contract: Contract) -> Starlette:
@@ -199,6 +274,7 @@ def app_of(api: MockAPI, contract: Contract) -> Starlette:
         Route("/", api.page),
         Route("/openapi.yaml", api.spec),
         Route("/pictures/{task_id}.png", api.picture, name="picture"),
+        *control_routes(api),
     ]
     routes += [
         Route(operation.path, api.handler(operation), methods=[operation.method])

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import socket
 import threading
+from asyncio import Transport
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from mountsea_banana._clock import Clock
 from mountsea_banana.contract import Contract
 
-from ._app import create_app
+from ._app import MockAPI, create_app
+from ._plan import Plan
+
+
+class _Protocol(H11Protocol):
+    """HTTP over a connection that an answer may close: it is `scope["state"]["transport"]`."""
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+def config(app: Starlette, log_level: str) -> uvicorn.Config:
+    """Return how the mock is served."""
+    return uvicorn.Config(
+        app, http=_Protocol, log_level=log_level, lifespan="off", timeout_keep_alive=60
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -28,8 +47,9 @@ def listen(host: str, port: int) -> socket.socket:
 class MockServer:
     """A mock server that runs while its `with` block does.
 
-    It listens on a free port of the loopback address, or on `port`. `app` replaces the
-    application that is made of the contract and `keys`.
+    It listens on a free port of the loopback address, or on `port`. `plan` is how its tasks live,
+    by default: each poll moves them on, and the third sees them completed. `clock` is what their
+    seconds are counted by. `app` replaces the application that is made of the contract.
     """
 
     def __init__(
@@ -38,10 +58,18 @@ class MockServer:
         port: int = 0,
         keys: Sequence[str] | None = None,
         spec: Path | None = None,
+        plan: Plan | None = None,
+        clock: Clock | None = None,
         app: Starlette | None = None,
     ) -> None:
-        self._app = app or create_app(Contract.load(spec), keys)
+        self.clock = clock or Clock()
+        self._app = app or create_app(Contract.load(spec), keys, plan, self.clock)
         self._port = port
+
+    @property
+    def _api(self) -> MockAPI:
+        api: MockAPI = self._app.state.api
+        return api
 
     @property
     def url(self) -> str:
@@ -51,13 +79,41 @@ class MockServer:
     @property
     def submissions(self) -> list[Mapping[str, Any]]:
         """The bodies of all accepted submissions, oldest first."""
-        return [task.request for task in self._app.state.api.tasks.all()]
+        return [task.request for task in self._api.tasks.all()]
+
+    @property
+    def charged(self) -> int:
+        """How many submissions were accepted, those included whose answer was dropped."""
+        return self._api.charged
+
+    @property
+    def plan(self) -> Plan:
+        """How each task lives that `next_task` told nothing else; may be set."""
+        return self._api.plan
+
+    @plan.setter
+    def plan(self, plan: Plan) -> None:
+        self._api.plan = plan
+
+    def next_task(self, plan: Plan) -> None:
+        """Treat one submission like this: the next one, or the one after those already told of."""
+        self._api.next_plans.append(plan)
+
+    def advance(self, task_id: str | None = None) -> None:
+        """Move one task, or all, that advance by hand a step on.
+
+        Raises ValueError for a task that does not exist or does not advance by hand.
+        """
+        self._api.advance(task_id)
+
+    def reset(self) -> None:
+        """Be as at the start: without tasks or charges, and with the plan that it was made with."""
+        self._api.reset()
 
     def __enter__(self) -> Self:
         self._socket = listen("127.0.0.1", self._port)
         self._port = self._socket.getsockname()[1]
-        config = uvicorn.Config(self._app, log_level="error", lifespan="off", timeout_keep_alive=60)
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(config(self._app, "error"))
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
         )

@@ -9,9 +9,12 @@ from typing import Any
 
 from attrs import define, field
 
+from mountsea_banana._clock import Clock
+
+from ._plan import Plan
+
 # A development server's memory is bounded: the oldest tasks go first.
 MAX_TASKS = 5000
-LIFE = ("pending", "processing", "completed")
 
 
 def _now() -> str:
@@ -20,33 +23,58 @@ def _now() -> str:
 
 @define
 class Task:
-    """A submitted task. Each look moves it one step on; a final answer stays as it is."""
+    """A submitted task, which lives as its plan says; a final answer stays as it is."""
 
     account: str = field(repr=False)
     request: Mapping[str, Any]
+    plan: Plan
+    _clock: Clock
     id: str = field(factory=lambda: secrets.token_urlsafe(16))
     created_at: str = field(factory=_now)
     trace_id: str = field(factory=lambda: secrets.token_hex(8))
     finished_at: str | None = None
-    _looks: int = 0
+    _steps: int = 0
+    _start: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._start = self._clock.monotonic()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the task has ended."""
+        if self.plan.advances == "time":
+            return self._clock.monotonic() - self._start >= self.plan.seconds
+        return self._steps >= self.plan.polls
 
     @property
     def status(self) -> str:
-        """Where the task stands, as the last look saw it."""
-        return LIFE[max(self._looks - 1, 0)]
+        """Where the task stands, as the last poll saw it."""
+        if self.is_final:
+            return self.plan.ends_as
+        return self.plan.shows or ("pending" if self._steps <= 1 else "processing")
+
+    def advance(self) -> None:
+        """Move a task that advances by hand one step on; it starts at the first."""
+        self._steps = max(self._steps, 1) + 1
 
     def look(self, picture_url: str) -> dict[str, Any]:
-        """Return the answer to the next look at the task."""
-        self._looks = min(self._looks + 1, len(LIFE))
+        """Return the answer to the next poll of the task."""
+        if self.plan.advances != "hand":
+            self._steps += 1
         answer: dict[str, Any] = {
             "taskId": self.id,
             "status": self.status,
             "createdAt": self.created_at,
             "traceId": self.trace_id,
         }
-        if self.status == LIFE[-1]:
+        if self.is_final:
             self.finished_at = self.finished_at or _now()
-            answer |= {"finishedAt": self.finished_at, "result": {"imageUrls": [picture_url]}}
+            answer["finishedAt"] = self.finished_at
+            if self.plan.ends_as == "completed":
+                answer["result"] = {"imageUrls": [picture_url]}
+            else:
+                answer["errorMessage"] = f"the mock was told to end this as {self.plan.ends_as}"
+                answer["errorCode"] = 1000
         return answer
 
 

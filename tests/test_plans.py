@@ -1,0 +1,217 @@
+"""The mock treats a task as it is told: in Python, over `/_mock`, or by its command's flags."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import httpx
+import pytest
+from mountsea_banana import (
+    ContractWarning,
+    DownloadError,
+    NanoBanana,
+    RateLimitError,
+    ServerError,
+    SubmissionUnknown,
+    TaskFailed,
+    mock,
+)
+from mountsea_banana.mock import MockServer, Plan
+from mountsea_banana.mock import __main__ as command
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled", "timeout"])
+def test_the_next_task_ends_as_it_is_told_and_the_one_after_it_does_not(
+    banana: NanoBanana, banana_server: MockServer, status: str
+) -> None:
+    banana_server.next_task(Plan(ends_as=status))
+    with pytest.raises(TaskFailed, match=f"told to end this as {status}") as caught:
+        banana.generate("a cat").wait()
+    assert (caught.value.status, caught.value.error_code) == (status, 1000)
+    assert banana.generate("a cat").wait().status == "completed"
+
+
+def statuses(banana: NanoBanana) -> list[str]:
+    seen: list[str] = []
+    banana.generate("a cat").wait(on_update=lambda look: seen.append(look.status))
+    return seen
+
+
+@pytest.mark.parametrize("polls", [1, 2, 5])
+def test_a_task_takes_as_many_polls_as_it_is_told(
+    banana: NanoBanana, banana_server: MockServer, polls: int
+) -> None:
+    banana_server.next_task(Plan(polls=polls))
+    expected = ["pending", *["processing"] * (polls - 2)][: polls - 1]
+    assert statuses(banana) == [*expected, "completed"]
+
+
+def test_a_task_takes_as_long_as_it_is_told_in_the_time_of_the_client(
+    banana: NanoBanana, banana_server: MockServer
+) -> None:
+    banana_server.plan = Plan(advances="time", seconds=60)
+    start = banana_server.clock.monotonic()
+    seen = statuses(banana)
+    assert set(seen[1:-1]) == {"processing"}
+    assert 60 <= banana_server.clock.monotonic() - start <= 70
+
+
+def test_a_task_that_advances_by_hand_stays_until_it_is_moved_on(
+    banana: NanoBanana, banana_server: MockServer
+) -> None:
+    banana_server.plan = Plan(advances="hand")
+    first, second = banana.generate("a cat"), banana.generate("a dog")
+    for expected in ("pending", "processing", "completed"):
+        assert [first.fetch().status for _ in range(3)] == [expected] * 3
+        banana_server.advance(first.id)
+    assert second.fetch().status == "pending"
+    banana_server.advance()
+    assert second.fetch().status == "processing"
+    banana_server.next_task(Plan())
+    for task_id in ("none", banana.generate("a bird").id):
+        with pytest.raises(ValueError, match="no task"):
+            banana_server.advance(task_id)
+
+
+def test_a_submission_is_refused_as_often_as_it_is_told(
+    banana: NanoBanana, banana_server: MockServer
+) -> None:
+    banana_server.next_task(Plan(refusals=2))
+    assert banana.generate("a cat").id
+    assert banana_server.charged == 1
+    banana_server.plan = Plan(refusals=9)
+    with pytest.raises(RateLimitError) as caught:
+        banana.generate("a cat")
+    assert caught.value.retry_after == 1
+    banana_server.reset()
+    banana_server.next_task(Plan(refusals=1, refusal_status=500))
+    with pytest.raises(ServerError):
+        banana.generate("a cat")
+    assert banana_server.charged == 0
+
+
+def test_a_dropped_submission_is_charged_and_its_task_lives(
+    banana: NanoBanana, banana_server: MockServer
+) -> None:
+    banana_server.next_task(Plan(drops=True))
+    with pytest.raises(SubmissionUnknown):
+        banana.generate("a cat")
+    assert banana_server.charged == len(banana_server.submissions) == 1
+    assert banana.generate("a cat").wait().is_final
+
+
+def test_a_truncated_picture_is_not_saved(
+    banana: NanoBanana, banana_server: MockServer, tmp_path: Any
+) -> None:
+    banana_server.next_task(Plan(truncates=True))
+    result = banana.generate("a cat").wait()
+    with pytest.raises(DownloadError, match="could not be fetched"):
+        result.save(tmp_path / "cat.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_status_that_the_spec_lacks_is_shown_until_the_end(
+    banana: NanoBanana, banana_server: MockServer
+) -> None:
+    banana_server.next_task(Plan(shows="reticulating"))
+    with pytest.warns(ContractWarning, match="reticulating"):
+        assert statuses(banana) == ["reticulating", "reticulating", "completed"]
+
+
+def test_a_reset_forgets_tasks_charges_and_plans(
+    banana: NanoBanana, banana_server: MockServer
+) -> None:
+    task = banana.generate("a cat")
+    banana_server.next_task(Plan(ends_as="failed"))
+    banana_server.plan = Plan(polls=1)
+    banana_server.reset()
+    assert (banana_server.charged, banana_server.submissions) == (0, [])
+    assert banana_server.plan == Plan()
+    assert banana.generate("a cat").id != task.id
+    assert statuses(banana) == ["pending", "processing", "completed"]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"ends_as": "done"},
+        {"polls": 0},
+        {"polls": "3"},
+        {"seconds": -1},
+        {"refusal_status": 200},
+        {"drops": 1},
+        {"oops": 1},
+    ],
+)
+def test_what_is_no_knob_is_refused_everywhere(
+    banana_server: MockServer, knobs: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        Plan(**knobs)
+    for path in ("plan", "next"):
+        answer = httpx.post(f"{banana_server.url}/_mock/{path}", json=knobs)
+        assert answer.status_code == 400
+        assert "the knobs are ends_as, advances" in answer.json()["message"]
+    assert banana_server.plan == Plan()
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b"\xff", b"[" * 100_000])
+def test_what_is_no_object_is_refused_by_the_control_api(
+    banana_server: MockServer, body: bytes
+) -> None:
+    answer = httpx.post(f"{banana_server.url}/_mock/next", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["message"]
+
+
+def test_the_control_api_has_the_same_knobs(banana: NanoBanana, banana_server: MockServer) -> None:
+    def control(path: str, **arguments: Any) -> Any:
+        answer = httpx.post(f"{banana_server.url}/_mock/{path}", json=arguments)
+        assert answer.status_code == (400 if arguments.get("taskId") == "none" else 200)
+        return answer.json()
+
+    control("plan", advances="hand")
+    control("next", ends_as="failed", polls=1)
+    with pytest.raises(TaskFailed):
+        banana.generate("a cat").wait()
+    task = banana.generate("a dog")
+    assert control("advance", taskId=task.id) == {task.id: "processing"}
+    assert control("advance") == {task.id: "completed"}
+    assert "no task" in control("advance", taskId="none")["message"]
+    control("next", drops=True)
+    state = httpx.get(f"{banana_server.url}/_mock").json()
+    assert state["charged"] == 2
+    assert state["submissions"][1] == {"action": "generate", "prompt": "a dog"}
+    assert state["tasks"][1] == {"taskId": task.id, "status": "completed"}
+    assert state["plan"]["advances"] == "hand"
+    assert [plan["drops"] for plan in state["next"]] == [True]
+    httpx.post(f"{banana_server.url}/_mock/reset")
+    assert httpx.get(f"{banana_server.url}/_mock").json()["tasks"] == []
+
+
+def test_the_commands_flags_are_the_same_knobs(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--port", "0", "--ends-as", "cancelled", "--polls", "1", "--refusals", "1"]
+    served = [sys.executable, "-m", "mountsea_banana.mock", *flags]
+    with subprocess.Popen(served, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[3]
+        plan = httpx.get(f"{url}/_mock").json()["plan"]
+        process.terminate()
+        process.stdout.read()
+    assert (plan["ends_as"], plan["polls"], plan["refusals"]) == ("cancelled", 1, 1)
+    with pytest.raises(SystemExit) as caught:
+        command.main(["--polls", "0"])
+    assert caught.value.code == 2
+    assert "'polls' must be >= 1" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(mock, "_server")
+    monkeypatch.delitem(sys.modules, "mountsea_banana.mock._server")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(ImportError, match=r"uvicorn is missing: pip install .*\[mock"):
+        mock.MockServer  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'Oops'"):
+        mock.Oops  # noqa: B018

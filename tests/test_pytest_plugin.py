@@ -1,0 +1,81 @@
+"""The fixtures that the package gives to the tests of the programs that use it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SUITE = """
+import asyncio
+import time
+
+import pytest
+from mountsea_banana import SubmissionUnknown
+from mountsea_banana.mock import Plan
+
+
+@pytest.fixture(scope="session")
+def address(banana_server):
+    return banana_server.url
+
+
+def test_a_task_is_made(banana, banana_server, address):
+    start = time.monotonic()
+    assert banana.generate("a cat").wait().is_final
+    assert time.monotonic() - start < 3  # the first pause alone would take as long
+    assert (banana_server.charged, banana_server.url) == (1, address)
+
+
+def test_each_test_starts_anew(banana, banana_server):
+    assert (banana_server.charged, banana_server.submissions) == (0, [])
+    banana_server.next_task(Plan(drops=True))
+    with pytest.raises(SubmissionUnknown):
+        banana.generate("a cat")
+    banana_server.plan = Plan(ends_as="failed")
+
+
+def test_no_plan_stays(banana_server):
+    assert banana_server.plan == Plan()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_asynchronous_client_works_in_any_loop(async_banana, number):
+    async def main():
+        task = await async_banana.generate("a cat")
+        return await task.wait()
+
+    assert asyncio.run(main()).is_final
+
+
+@pytest.mark.anyio
+async def test_it_works_in_a_loop_that_a_plugin_runs(async_banana):
+    result = await (await async_banana.generate("a cat")).wait()
+    assert (await result.read()).startswith(b"\\x89PNG")
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+"""
+
+
+def test_a_suite_is_served_and_waits_no_real_time(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(SUITE)
+    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=6)
+
+
+def test_a_suite_that_uses_no_fixture_pays_nothing(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        "import sys\n\ndef test_it():\n"
+        "    assert 'pytest_mountsea_banana' in sys.modules\n"
+        "    assert not {'mountsea_banana', 'httpx', 'uvicorn'} & set(sys.modules)\n"
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_the_plugin_imports_nothing_of_the_package() -> None:
+    code = "import sys, pytest_mountsea_banana; print('mountsea_banana' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
