@@ -76,4 +76,6 @@ async def explain(_: Request, error: NanoBananaError) -> JSONResponse:
             said = ["this may have been charged: do not send it again before you have looked"]
             return JSONResponse({"detail": said, "task": error.task_id}, 502)
         case _:
-            return JSONResponse({"detail": "the image service cannot be used now; try again later"}, 503)
+            return JSONResponse(
+                {"detail": "the image service cannot be used now; try again later"}, 503
+            )
