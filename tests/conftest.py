@@ -21,6 +21,14 @@ def _no_environment() -> Iterator[None]:
         yield
 
 
+class PatientClock(InstantClock):
+    """A clock that ends a loop which would sleep for ever."""
+
+    def sleep(self, seconds: float) -> None:
+        assert len(self.sleeps) < 1000, "it sleeps for ever"
+        super().sleep(seconds)
+
+
 @pytest.fixture
 def clock() -> InstantClock:
-    return InstantClock()
+    return PatientClock()

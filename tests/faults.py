@@ -135,6 +135,7 @@ def _odd_successes() -> Iterator[Fault]:
         ("another content type", ID, "Content-Type: text/plain"),
         ("a charset that is none", ID, "Content-Type: application/json; charset=klingon"),
         ("UTF-16", json.dumps(ID).encode("utf-16"), JSON),
+        ("a header that is not ASCII", ID, JSON, "X-Pad: caf\xe9"),
         ("a byte order mark", b"\xef\xbb\xbf" + json.dumps(ID).encode()),
         ("bytes that are no UTF-8", b'{"taskId": "t-1", "x": "\xff"}'),
         ("a lone surrogate", b'{"taskId": "t-1", "x": "\\ud800"}'),

@@ -78,7 +78,8 @@ def read_answer(reply: Reply, redact: Redactor) -> Answer:
     return Answer(
         status_code=reply.status_code,
         headers=httpx.Headers(
-            [(redact(name), redact(value)) for name, value in reply.headers.multi_items()]
+            [(redact(name), redact(value)) for name, value in reply.headers.multi_items()],
+            encoding=reply.headers.encoding,  # httpx takes text for ASCII otherwise
         ),
         text=text,
         document=document,
@@ -96,8 +97,10 @@ def _parse(text: str) -> Any:
 
 
 def _parse_int(digits: str) -> float:
-    # Python refuses integers of thousands of digits, and the task id beside one must not be lost.
-    return int(digits) if len(digits) < 400 else float(digits)
+    try:
+        return int(digits)
+    except ValueError:  # thousands of digits; the task id beside them must not be lost
+        return float(digits)
 
 
 def _find_task_id(document: Any) -> tuple[str | None, bool]:

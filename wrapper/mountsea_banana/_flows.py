@@ -93,7 +93,7 @@ def wait(task_id: str, timeout: float, *, clock: Clock) -> Flow[Look]:
     call = _look(task_id)
     deadline = clock.monotonic() + timeout
     failure: errors.NanoBananaError | None = None
-    strange: set[str] = set()
+    known = set(_polling.OPEN)
     looks = 0
     try:
         while (remaining := deadline - clock.monotonic()) > 0:
@@ -112,8 +112,8 @@ def wait(task_id: str, timeout: float, *, clock: Clock) -> Flow[Look]:
                 yield Tell(look)
                 if look.is_final:
                     return conclude(look)
-                if look.status not in _polling.OPEN | strange:
-                    strange.add(look.status)
+                if look.status not in known:
+                    known.add(look.status)
                     _answers.warn(f"task {task_id} has the unknown status {look.status!r}")
             remaining = max(deadline - clock.monotonic(), 0.0)
             asked = getattr(failure, "retry_after", None) or 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import _errors as errors
 
 # The vendor advises a look every 3 to 5 s, and longer pauses for long tasks.
-FIRST_PAUSE, MAX_PAUSE = 3.0, 10.0
+PAUSES = (3.75, 5.0, 6.5, 8.0, 10.0)
 # Kept for the last look before the deadline.
 LAST_LOOK = 1.0
 
@@ -15,8 +15,7 @@ FINAL = frozenset({"completed", "failed", "cancelled", "timeout"})
 
 def pause(looks: int, jitter: float) -> float:
     """Return the seconds between two looks, 3 to 10; `jitter` is from 0 up to 1."""
-    base = min(FIRST_PAUSE * 1.25 * 1.3 ** min(looks, 10), MAX_PAUSE)
-    return max(FIRST_PAUSE, base * (0.8 + jitter / 5))
+    return PAUSES[min(looks, len(PAUSES) - 1)] * (0.8 + jitter / 5)
 
 
 def keeps_waiting(error: errors.NanoBananaError) -> bool:

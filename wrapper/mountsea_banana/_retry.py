@@ -17,7 +17,7 @@ from ._http import DeadlinePassed
 
 # A longer wait is the caller's to decide on: a longer Retry-After is raised, not slept.
 MAX_RETRY_AFTER = 60.0
-FIRST_BACKOFF, MAX_BACKOFF = 0.5, 8.0
+BACKOFF = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 _NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
@@ -37,8 +37,7 @@ def delay(
             return asked if asked <= MAX_RETRY_AFTER else None
     elif is_submission and _may_be_charged(outcome, None):
         return None
-    backoff = min(FIRST_BACKOFF * 2.0 ** min(attempt, 10), MAX_BACKOFF)
-    return backoff * (0.75 + jitter / 4)
+    return BACKOFF[min(attempt, len(BACKOFF) - 1)] * (0.75 + jitter / 4)
 
 
 def _may_repeat(answer: Answer, asked: float | None, *, is_submission: bool) -> bool:

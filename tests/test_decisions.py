@@ -1,0 +1,1386 @@
+"""Every decision at its edge: the last value on one side, and the first on the other.
+
+The answers come from httpx's own transport, so that a thousand small changes of the code can be
+tried in minutes: `make mutants` does that.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import pickle
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+import httpx
+import mountsea_banana as api
+import pytest
+from mountsea_banana import NanoBanana, TaskResult, check_request
+from mountsea_banana._clock import InstantClock
+
+from tests.conftest import KEY
+
+PNG = b"\x89PNG\r\n\x1a\n"
+URL = "https://pictures.example/a.png"
+
+
+class Web:
+    """Answers each request with the next of its answers, and with the last one for ever."""
+
+    def __init__(self) -> None:
+        self.answers: list[Callable[[], httpx.Response]] = []
+        self.requests: list[httpx.Request] = []
+
+    def will(self, status: int = 200, **options: Any) -> None:
+        """Answer with this."""
+        self.answers.append(lambda: httpx.Response(status, **options))
+
+    def will_fail(self, error: Exception) -> None:
+        """Give no answer."""
+
+        def fail() -> httpx.Response:
+            raise error
+
+        self.answers.append(fail)
+
+    def will_show(self, status: str, **fields: object) -> None:
+        """Answer a look at the task `t-1`."""
+        self.will(json={"taskId": "t-1", "status": status, **fields})
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])()
+
+
+class Broken(httpx.SyncByteStream):
+    """A body that breaks off."""
+
+    def __init__(self, start: bytes) -> None:
+        self._start = start
+
+    def __iter__(self) -> Any:
+        yield self._start
+        raise httpx.ReadError("cut")
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Web:
+    """What every httpx client talks to."""
+    web = Web()
+    original = httpx.Client
+
+    class Client(original):  # type: ignore[misc, valid-type]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(transport=httpx.MockTransport(web), **options)
+
+    monkeypatch.setattr(httpx, "Client", Client)
+    return web
+
+
+@pytest.fixture
+def made(web: Web, clock: InstantClock) -> Callable[..., NanoBanana]:
+    """Return what makes a client that talks to `web` and waits no real time."""
+
+    def make(**options: Any) -> NanoBanana:
+        banana = NanoBanana(KEY, base_url="https://api.example", **options)
+        banana._settings = attrs.evolve(banana._settings, clock=clock)
+        return banana
+
+    return make
+
+
+@pytest.fixture
+def banana(made: Callable[..., NanoBanana]) -> NanoBanana:
+    return made()
+
+
+DONE = {"imageUrls": [URL]}
+
+
+# What may be sent again, and when.
+
+
+def test_the_pauses_before_sending_again_double_up_to_eight_seconds(
+    web: Web, made: Callable[..., NanoBanana], clock: InstantClock
+) -> None:
+    web.will(429)
+    with pytest.raises(api.RateLimitError):
+        made(max_retries=7).generate("a cat")
+    assert clock.sleeps == [0.4375, 0.875, 1.75, 3.5, 7.0, 7.0, 7.0]
+    assert len(web.requests) == 8
+
+
+@pytest.mark.parametrize(("jitter", "pause"), [(0.0, 0.375), (1.0, 0.5)])
+def test_jitter_takes_up_to_a_quarter_off_a_pause_before_sending_again(
+    web: Web,
+    banana: NanoBanana,
+    clock: InstantClock,
+    monkeypatch: pytest.MonkeyPatch,
+    jitter: float,
+    pause: float,
+) -> None:
+    monkeypatch.setattr(clock, "jitter", lambda: jitter)
+    web.will(429)
+    web.will(201, json={"taskId": "t-1"})
+    assert banana.generate("a cat").id == "t-1"
+    assert clock.sleeps == [pause]
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_request_is_sent_again_as_often_as_that_was_allowed(
+    web: Web, made: Callable[..., NanoBanana], clock: InstantClock, retries: int
+) -> None:
+    web.will(429)
+    with pytest.raises(api.RateLimitError):
+        made(max_retries=retries).generate("a cat")
+    assert (len(web.requests), len(clock.sleeps)) == (1 + retries, retries)
+
+
+NOW = 1_700_000_000  # the clock of the tests
+
+
+def http_date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+
+@pytest.mark.parametrize(
+    ("asked", "sleeps", "understood"),
+    [
+        ("0", [0.0], 0.0),
+        ("1", [1.0], 1.0),
+        (" 7 ", [7.0], 7.0),
+        ("60", [60.0], 60.0),
+        ("61", [], 61.0),
+        (http_date(NOW + 30), [30.0], 0.0),  # half a minute later it is there
+        (http_date(NOW - 30), [0.0], 0.0),
+        (http_date(NOW + 61), [], 61.0),
+        ("", [0.4375], None),
+        ("1.5", [0.4375], None),
+        ("-1", [0.4375], None),
+        ("soon", [0.4375], None),
+        ("\u00b2".encode("latin-1"), [0.4375], None),
+        ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", [0.4375], None),
+    ],
+)
+def test_retry_after_is_slept_up_to_a_minute_and_a_malformed_one_counts_as_absent(
+    web: Web,
+    made: Callable[..., NanoBanana],
+    clock: InstantClock,
+    asked: str | bytes,
+    sleeps: list[float],
+    understood: float | None,
+) -> None:
+    web.will(429, headers={b"Retry-After": asked.encode() if isinstance(asked, str) else asked})
+    with pytest.raises(api.RateLimitError) as caught:
+        made(max_retries=1).generate("a cat")
+    assert clock.sleeps == sleeps
+    assert caught.value.retry_after == understood
+
+
+SUBMITTED: list[tuple[int, bool, type[Exception], bool]] = [
+    (199, False, api.APIStatusError, False),
+    (300, False, api.APIStatusError, False),
+    (308, True, api.APIStatusError, False),
+    (399, False, api.APIStatusError, False),
+    (400, True, api.BadRequestError, False),
+    (401, False, api.AuthenticationError, False),
+    (402, False, api.APIStatusError, False),
+    (403, False, api.PermissionDeniedError, False),
+    (404, False, api.NotFoundError, False),
+    (408, True, api.APIStatusError, False),
+    (421, False, api.APIStatusError, False),
+    (422, False, api.BadRequestError, False),
+    (423, False, api.APIStatusError, False),
+    (428, True, api.APIStatusError, False),
+    (429, False, api.RateLimitError, True),
+    (430, True, api.APIStatusError, False),
+    (499, True, api.APIStatusError, False),
+    (500, False, api.SubmissionServerError, False),
+    (500, True, api.SubmissionServerError, False),
+    (502, True, api.SubmissionServerError, False),
+    (503, False, api.SubmissionServerError, False),
+    (503, True, api.ServerError, True),
+    (504, True, api.SubmissionServerError, False),
+    (599, True, api.SubmissionServerError, False),
+]
+
+
+@pytest.mark.parametrize(("status", "asks", "kind", "again"), SUBMITTED)
+def test_a_submission_is_sent_again_after_429_and_after_503_with_retry_after_alone(
+    web: Web,
+    made: Callable[..., NanoBanana],
+    status: int,
+    asks: bool,
+    kind: type[api.APIStatusError],
+    again: bool,
+) -> None:
+    web.will(status, headers={"Retry-After": "1"} if asks else {})
+    with pytest.raises(kind) as caught:
+        made(max_retries=1).generate("a cat")
+    assert type(caught.value) is kind
+    assert caught.value.status_code == status
+    assert len(web.requests) == (2 if again else 1)
+    is_unknown = isinstance(caught.value, api.SubmissionUnknown)
+    assert ("may have been accepted and charged" in str(caught.value)) is is_unknown
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "again"),
+    [
+        (199, api.APIStatusError, False),
+        (300, api.APIStatusError, False),
+        (404, api.NotFoundError, False),
+        (408, api.APIStatusError, False),
+        (429, api.RateLimitError, True),
+        (499, api.APIStatusError, False),
+        (500, api.ServerError, True),
+        (503, api.ServerError, True),
+        (599, api.ServerError, True),
+    ],
+)
+def test_a_look_is_made_again_after_429_and_every_5xx(
+    web: Web,
+    made: Callable[..., NanoBanana],
+    status: int,
+    kind: type[api.APIStatusError],
+    again: bool,
+) -> None:
+    web.will(status)
+    with pytest.raises(kind, match=f"task t-1: {status} ") as caught:
+        made(max_retries=1).task("t-1").fetch()
+    assert type(caught.value) is kind
+    assert caught.value.task_id == "t-1"
+    assert "charged" not in str(caught.value)
+    assert len(web.requests) == (2 if again else 1)
+
+
+NEVER_LEFT: list[type[Exception]] = [
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+]
+MAY_HAVE_LEFT: list[type[Exception]] = [
+    httpx.ReadError,
+    httpx.ReadTimeout,
+    httpx.WriteTimeout,
+    OSError,
+]
+
+
+@pytest.mark.parametrize("kind", NEVER_LEFT)
+def test_a_submission_that_never_left_is_sent_again_and_has_cost_nothing(
+    web: Web, made: Callable[..., NanoBanana], kind: type[Exception]
+) -> None:
+    web.will_fail(kind("no way"))
+    said = rf"^the request was not sent \({kind.__name__}: no way\); nothing was charged by it$"
+    with pytest.raises(api.APIConnectionError, match=said) as caught:
+        made(max_retries=1).generate("a cat")
+    assert isinstance(caught.value, api.APITimeoutError) is issubclass(kind, httpx.TimeoutException)
+    assert isinstance(caught.value.__cause__, kind)
+    assert len(web.requests) == 2
+
+
+@pytest.mark.parametrize("kind", MAY_HAVE_LEFT)
+def test_a_submission_that_may_have_left_is_never_sent_again(
+    web: Web, banana: NanoBanana, kind: type[Exception]
+) -> None:
+    web.will_fail(kind("gone"))
+    said = rf"no whole answer came back \({kind.__name__}: gone\). It may have been accepted and"
+    with pytest.raises(api.SubmissionUnknown, match=said) as caught:
+        banana.generate("a cat")
+    assert caught.value.task_id is None
+    assert isinstance(caught.value.__cause__, kind)
+    assert len(web.requests) == 1
+
+
+@pytest.mark.parametrize("kind", NEVER_LEFT + MAY_HAVE_LEFT)
+def test_a_look_without_an_answer_is_made_again(
+    web: Web, made: Callable[..., NanoBanana], kind: type[Exception]
+) -> None:
+    web.will_fail(kind(""))
+    said = rf"^the look at task t-1 got no answer \({kind.__name__}\); nothing was charged by it$"
+    with pytest.raises(api.APIConnectionError, match=said) as caught:
+        made(max_retries=1).task("t-1").fetch()
+    assert isinstance(caught.value, api.APITimeoutError) is issubclass(kind, httpx.TimeoutException)
+    assert caught.value.task_id == "t-1"
+    assert len(web.requests) == 2
+
+
+def test_a_look_whose_answer_broke_off_is_made_again(web: Web, banana: NanoBanana) -> None:
+    web.will(stream=Broken(b'{"taskId": "t-1", "status": "pending"}'))
+    web.will_show("pending")
+    assert banana.task("t-1").fetch().status == "pending"
+    assert len(web.requests) == 2
+
+
+def test_a_refusal_that_broke_off_has_that_as_its_cause(web: Web, banana: NanoBanana) -> None:
+    web.will(400, stream=Broken(b"no"))
+    with pytest.raises(api.BadRequestError, match=r"400 Bad Request: no$") as caught:
+        banana.generate("a cat")
+    assert isinstance(caught.value.__cause__, httpx.ReadError)
+
+
+# How a task is waited for.
+
+
+def test_the_pauses_between_looks_grow_up_to_ten_seconds_and_the_last_look_is_at_the_end(
+    web: Web, banana: NanoBanana, clock: InstantClock
+) -> None:
+    web.will_show("processing")
+    with pytest.raises(api.WaitTimeout, match=r"^task t-1 was still running after 60 s: wait"):
+        banana.task("t-1").wait(timeout=60)
+    pauses = [3.375, 4.5, 5.85, 7.2, 9.0, 9.0, 9.0, 9.0]
+    assert clock.sleeps == pytest.approx([*pauses, 60 - 1 - sum(pauses), 1])
+    assert len(web.requests) == 10
+
+
+@pytest.mark.parametrize(("jitter", "pauses"), [(0.0, [3.0, 4.0]), (1.0, [3.75, 5.0])])
+def test_jitter_takes_up_to_a_fifth_off_a_pause_between_looks(
+    web: Web,
+    banana: NanoBanana,
+    clock: InstantClock,
+    monkeypatch: pytest.MonkeyPatch,
+    jitter: float,
+    pauses: list[float],
+) -> None:
+    monkeypatch.setattr(clock, "jitter", lambda: jitter)
+    for status in ("pending", "processing"):
+        web.will_show(status)
+    web.will_show("completed", result=DONE)
+    assert banana.task("t-1").wait().image_urls == [URL]
+    assert clock.sleeps == pytest.approx(pauses)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "sleeps"),
+    [
+        (0, []),
+        (0.5, [0.5]),
+        (1, [1.0]),
+        (1.5, [0.5, 1.0]),
+        (4.375, [3.375, 1.0]),
+        (4.5, [3.375, 0.125, 1.0]),
+    ],
+)
+def test_a_second_is_kept_for_the_last_look(
+    web: Web, banana: NanoBanana, clock: InstantClock, timeout: float, sleeps: list[float]
+) -> None:
+    web.will_show("pending")
+    with pytest.raises(api.WaitTimeout):
+        banana.task("t-1").wait(timeout=timeout)
+    assert clock.sleeps == sleeps
+    assert len(web.requests) == len(sleeps)
+
+
+@pytest.mark.parametrize(
+    ("asked", "timeout", "sleeps"),
+    [
+        (2, 600, [3.375]),
+        (20, 600, [20.0]),
+        (60, 600, [60.0]),
+        (61, 600, None),
+        (10, 10, [10.0]),
+        (9, 10, [9.0]),
+        (11, 10, None),
+        (10, 10.5, [10.0]),
+    ],
+)
+def test_a_wait_sleeps_as_long_as_the_server_asks_where_its_deadline_allows(
+    web: Web,
+    banana: NanoBanana,
+    clock: InstantClock,
+    asked: int,
+    timeout: float,
+    sleeps: list[float] | None,
+) -> None:
+    web.will(429, headers={"Retry-After": f"{asked}"})
+    web.will_show("completed", result=DONE)
+    task = banana.task("t-1")
+    if sleeps is None:
+        with pytest.raises(api.RateLimitError) as caught:
+            task.wait(timeout=timeout)
+        assert caught.value.retry_after == asked
+    elif sleeps == [timeout]:
+        with pytest.raises(api.WaitTimeout):
+            task.wait(timeout=timeout)
+    else:
+        assert task.wait(timeout=timeout).is_final
+    assert clock.sleeps == (sleeps or [])
+
+
+def test_what_a_server_asked_once_does_not_hold_after_the_next_look(
+    web: Web, banana: NanoBanana, clock: InstantClock
+) -> None:
+    web.will(503, headers={"Retry-After": "20"})
+    web.will_show("pending")
+    web.will_show("completed", result=DONE)
+    banana.task("t-1").wait()
+    assert clock.sleeps == [20.0, 4.5]
+
+
+@pytest.mark.parametrize(
+    ("status", "goes_on"),
+    [
+        (199, True),
+        (302, True),
+        (399, True),
+        (400, False),
+        (401, False),
+        (404, False),
+        (407, False),
+        (408, True),
+        (409, False),
+        (428, False),
+        (429, True),
+        (430, False),
+        (499, False),
+        (500, True),
+        (501, True),
+        (599, True),
+    ],
+)
+def test_a_wait_goes_on_after_a_failed_look_unless_it_is_a_4xx_that_stays(
+    web: Web, banana: NanoBanana, status: int, goes_on: bool
+) -> None:
+    web.will(status)
+    web.will_show("completed", result=DONE)
+    if goes_on:
+        assert banana.task("t-1").wait().image_urls == [URL]
+    else:
+        with pytest.raises(api.APIStatusError) as caught:
+            banana.task("t-1").wait()
+        assert caught.value.status_code == status
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        lambda web: web.will_fail(httpx.ReadTimeout("")),
+        lambda web: web.will(200, text="<html>"),
+        lambda web: web.will(200, stream=Broken(b"{")),
+    ],
+)
+def test_a_wait_names_the_last_look_as_its_cause_where_that_failed(
+    web: Web, banana: NanoBanana, failing: Callable[[Web], None]
+) -> None:
+    web.will_show("pending")
+    failing(web)
+    with pytest.raises(api.WaitTimeout, match=r"client.task\('t-1'\)$") as caught:
+        banana.task("t-1").wait(timeout=5)
+    assert isinstance(caught.value.__cause__, api.NanoBananaError)
+    assert caught.value.task_id == "t-1"
+
+
+def test_a_wait_whose_last_look_came_has_no_cause(web: Web, banana: NanoBanana) -> None:
+    web.will(500)
+    web.will_show("pending")
+    with pytest.raises(api.WaitTimeout) as caught:
+        banana.task("t-1").wait(timeout=5)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("status", "is_final"),
+    [
+        ("pending", False),
+        ("ready", False),
+        ("assigned", False),
+        ("processing", False),
+        ("queued", False),
+        ("running", False),
+        ("dreaming", False),
+        ("completed", True),
+        ("failed", True),
+        ("cancelled", True),
+        ("timeout", True),
+    ],
+)
+def test_a_status_is_open_or_final(status: str, is_final: bool) -> None:
+    assert TaskResult("t-1", status, {}).is_final is is_final
+
+
+def test_each_unknown_status_is_warned_of_once(
+    web: Web, banana: NanoBanana, recwarn: pytest.WarningsRecorder
+) -> None:
+    for status in ("dreaming", "queued", "dreaming", "baking", "baking", "dreaming"):
+        web.will_show(status)
+    web.will_show("completed", result=DONE)
+    banana.task("t-1").wait()
+    assert [str(each.message) for each in recwarn] == [
+        "task t-1 has the unknown status 'dreaming'",
+        "task t-1 has the unknown status 'baking'",
+    ]
+
+
+def test_a_task_that_failed_says_why(web: Web, banana: NanoBanana) -> None:
+    web.will_show("failed", errorMessage="too odd", errorCode=7, traceId="trace")
+    with pytest.raises(api.TaskFailed, match=r"^task t-1 ended as failed: too odd$") as caught:
+        banana.task("t-1").wait()
+    error = caught.value
+    assert (error.task_id, error.status, error.error_message) == ("t-1", "failed", "too odd")
+    assert (error.error_code, error.trace_id) == (7, "trace")
+
+
+def test_a_task_that_was_cancelled_without_a_reason_says_so(web: Web, banana: NanoBanana) -> None:
+    web.will_show("cancelled")
+    with pytest.raises(api.TaskFailed, match=r"ended as cancelled: the server gave no reason$"):
+        banana.task("t-1").wait()
+
+
+def test_a_completed_task_without_a_picture_shows_what_there_was(
+    web: Web, banana: NanoBanana
+) -> None:
+    web.will_show("completed", result={"note": "x" * 600})
+    with pytest.raises(api.UnexpectedResponse, match=r"carries no image URL: {'taskId'") as caught:
+        banana.task("t-1").wait()
+    assert (caught.value.status_code, caught.value.task_id) == (200, "t-1")
+    assert "x" * 600 in caught.value.body
+    assert "x" * 600 not in str(caught.value)
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_says_what_it_leaves_behind(
+    web: Web,
+    banana: NanoBanana,
+    clock: InstantClock,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    interrupt: type[BaseException],
+) -> None:
+    def sleep(seconds: float) -> None:
+        raise interrupt
+
+    monkeypatch.setattr(clock, "sleep", sleep)
+    caplog.set_level(logging.WARNING)
+    web.will(429)
+    with pytest.raises(interrupt) as caught:
+        banana.generate("a cat")
+    said = (
+        "a submission was interrupted before its answer came: it may have been accepted and charged"
+    )
+    assert caught.value.__notes__ == [said]
+    with pytest.raises(interrupt):
+        banana.task("t-1").wait()
+    assert caplog.messages == [
+        said,
+        "task t-1 was still running: client.task('t-1') picks it up",
+    ]
+
+
+def test_an_error_of_the_callers_own_leaves_a_wait_without_a_word(
+    web: Web, banana: NanoBanana, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(look: object) -> None:
+        raise LookupError("mine")
+
+    web.will_show("pending")
+    with pytest.raises(LookupError, match="mine"):
+        banana.task("t-1").wait(on_update=fail)
+    assert not [each for each in caplog.records if each.name == "mountsea_banana"]
+
+
+# What an answer means.
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "warned"),
+    [
+        (201, {"taskId": "t-1"}, None),
+        (201, {"taskId": "t-1", "data": {}}, None),
+        (201, {"taskId": "t-1", "data": {"taskId": "t-2"}}, None),
+        (200, {"taskId": "t-1"}, "a submission was answered 200, not 201"),
+        (202, {"taskId": "t-1"}, "a submission was answered 202, not 201"),
+        (299, {"taskId": "t-1"}, "a submission was answered 299, not 201"),
+        (201, {"data": {"taskId": "t-1"}}, "was wrapped in `data`; task t-1 is safe"),
+    ],
+)
+def test_the_id_of_a_new_task_is_read_and_what_is_odd_is_warned_of(
+    web: Web,
+    banana: NanoBanana,
+    recwarn: pytest.WarningsRecorder,
+    status: int,
+    body: object,
+    warned: str | None,
+) -> None:
+    web.will(status, json=body)
+    assert banana.generate("a cat").id == "t-1"
+    said = [str(each.message) for each in recwarn]
+    assert len(said) == (1 if warned else 0)
+    assert (warned or "") in "".join(said)
+
+
+@pytest.mark.parametrize("value", ["é".encode("latin-1"), "é".encode(), b"\xff\xfe"])
+def test_a_header_that_is_not_ascii_costs_no_task(
+    web: Web, banana: NanoBanana, value: bytes
+) -> None:
+    web.will(201, json={"taskId": "t-1"}, headers={b"X-Cache": value})
+    assert banana.generate("a cat").id == "t-1"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"taskId": ""},
+        {"taskId": " "},
+        {"taskId": 5},
+        {"taskId": None},
+        {"data": 5},
+        {"data": {}},
+        {"data": {"taskId": 5}},
+        {"status": "pending", "data": {"taskId": "t-1"}},
+        {"taskId": None, "data": {"taskId": "t-1"}},
+        [{"taskId": "t-1"}],
+        "t-1",
+        None,
+    ],
+)
+def test_an_answer_without_a_readable_id_is_kept_whole(
+    web: Web, banana: NanoBanana, body: object
+) -> None:
+    web.will(201, json=body)
+    said = r"accepted \(201\) with an answer .* It may have been charged: do not send it again"
+    with pytest.raises(api.SubmissionUnreadable, match=said) as caught:
+        banana.generate("a cat")
+    assert (caught.value.status_code, caught.value.task_id) == (201, None)
+    assert caught.value.body == httpx.Response(200, json=body).text
+
+
+def test_an_id_in_an_answer_that_is_no_json_is_kept(web: Web, banana: NanoBanana) -> None:
+    web.will(201, text='"taskId" : "t-1"}')
+    with pytest.raises(api.SubmissionUnreadable, match="The task t-1 is safe: do not") as caught:
+        banana.generate("a cat")
+    assert caught.value.task_id == "t-1"
+
+
+def test_an_id_in_an_answer_that_broke_off_is_kept(web: Web, banana: NanoBanana) -> None:
+    web.will(201, stream=Broken(b'{"taskId": "t-1"'))
+    said = r"ReadError: cut\). The task t-1 was made: pick it up with client.task\('t-1'\)$"
+    with pytest.raises(api.SubmissionUnknown, match=said) as caught:
+        banana.generate("a cat")
+    assert caught.value.task_id == "t-1"
+    assert isinstance(caught.value.__cause__, httpx.ReadError)
+
+
+def test_an_id_in_a_refusal_is_kept(web: Web, banana: NanoBanana) -> None:
+    web.will(500, json={"taskId": "t-1", "traceId": "trace"})
+    with pytest.raises(api.SubmissionServerError, match=r"^500 Internal Server Error: ") as caught:
+        banana.generate("a cat")
+    assert (caught.value.task_id, caught.value.trace_id) == ("t-1", "trace")
+
+
+@pytest.mark.parametrize(
+    ("digits", "kind"), [("9" * 4300, int), ("9" * 4301, float), ("1", int), ("1.5", float)]
+)
+def test_a_number_of_thousands_of_digits_costs_no_answer(
+    web: Web, banana: NanoBanana, digits: str, kind: type
+) -> None:
+    web.will(text=f'{{"taskId": "t-1", "status": "x", "n": {digits}}}')
+    assert type(banana.task("t-1").fetch().raw["n"]) is kind
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"taskId": "t-1", "status": "x"}, "x"),
+        ({"status": "x"}, "x"),
+        ({"taskId": None, "status": "x", "data": {"status": "y"}}, "x"),
+        ({"taskId": "t-1", "data": {"status": "y"}}, None),
+        ({"taskId": "t-2", "status": "x"}, None),
+        ({"taskId": "t-1", "status": ""}, None),
+        ({"taskId": "t-1", "status": 5}, None),
+        ({"taskId": "t-1"}, None),
+        ({"data": 5}, None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_a_look_needs_a_status_and_is_about_its_own_task(
+    web: Web, banana: NanoBanana, body: Any, status: str | None
+) -> None:
+    web.will(json=body)
+    if status:
+        look = banana.task("t-1").fetch()
+        assert (look.task_id, look.status, look.raw) == ("t-1", status, body)
+        return
+    with pytest.raises(
+        api.UnexpectedResponse, match=r"^the look at task t-1 got an answer "
+    ) as caught:
+        banana.task("t-1").fetch()
+    is_other = isinstance(body, dict) and body.get("taskId") == "t-2"
+    said = "about another task, t-2: {" if is_other else "that breaks the contract: "
+    assert f"got an answer {said}" in str(caught.value)
+    assert (caught.value.status_code, caught.value.task_id) == (200, "t-1")
+    assert caught.value.body == httpx.Response(200, json=body).text
+
+
+def test_a_wrapped_look_is_read_and_warned_of(web: Web, banana: NanoBanana) -> None:
+    web.will(json={"data": {"taskId": "t-1", "status": "x", "more": 1}})
+    with pytest.warns(api.ContractWarning, match="^the answer about task t-1 was wrapped in") as w:
+        assert banana.task("t-1").fetch().raw == {"taskId": "t-1", "status": "x", "more": 1}
+    assert len(w) == 1
+
+
+def test_a_broken_off_look_is_no_result_whatever_came(
+    web: Web, made: Callable[..., NanoBanana]
+) -> None:
+    web.will(stream=Broken(b'{"taskId": "t-1", "status": "completed"}'))
+    with pytest.raises(api.UnexpectedResponse) as caught:
+        made(max_retries=0).task("t-1").fetch()
+    assert isinstance(caught.value.__cause__, httpx.ReadError)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "trace_id"),
+    [
+        (b'{"traceId": "a"}', {"X-Trace-Id": "b"}, "a"),
+        (b"", {"X-Trace-Id": "b"}, "b"),
+        (b'{"traceId": 5}', {"X-Trace-Id": "b"}, None),
+        (b'{"data": {"traceId": "a"}}', {}, "a"),
+        (b"", {}, None),
+    ],
+)
+def test_the_trace_id_stands_in_the_body_or_in_a_header(
+    web: Web, banana: NanoBanana, body: bytes, headers: dict[str, str], trace_id: str | None
+) -> None:
+    web.will(404, content=body, headers=headers)
+    with pytest.raises(api.NotFoundError) as caught:
+        banana.task("t-1").fetch()
+    assert caught.value.trace_id == trace_id
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"message": " no ", "error": "x"}', "no"),
+        (b'{"message": " ", "errorMessage": "no"}', "no"),
+        (b'{"message": 5, "error": "no"}', "no"),
+        (b'{"error": ""}', '{"error": ""}'),
+        (b'{"message": "' + b"x" * 501 + b'"}', "x" * 500),
+        (b"a\n  b", "a b"),
+        (b"x" * 200, "x" * 200),
+        (b"x" * 201, "x" * 200 + "…"),
+        (b" " * 800 + b"x" * 300, "x" * 200),
+        (b"", "the body is empty"),
+    ],
+)
+def test_an_error_quotes_what_the_server_said_in_short(
+    web: Web, banana: NanoBanana, body: bytes, said: str
+) -> None:
+    web.will(404, content=body)
+    with pytest.raises(api.NotFoundError) as caught:
+        banana.task("t-1").fetch()
+    assert str(caught.value) == f"task t-1: 404 Not Found: {said}"
+    assert caught.value.body == body.decode()
+
+
+def test_a_status_without_a_name_is_told_all_the_same(web: Web, banana: NanoBanana) -> None:
+    web.will(499)
+    with pytest.raises(api.APIStatusError, match=r"^499 unknown status: the body is empty$"):
+        banana.generate("a cat")
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(8 * 2**20, True), (8 * 2**20 + 1, False)])
+def test_an_answer_of_up_to_eight_mebibytes_is_read(
+    web: Web, made: Callable[..., NanoBanana], size: int, is_read: bool
+) -> None:
+    web.will(content=b'{"status": "x"}'.ljust(size))
+    task = made(max_retries=0).task("t-1")
+    if is_read:
+        assert task.fetch().status == "x"
+    else:
+        with pytest.raises(api.UnexpectedResponse):
+            task.fetch()
+
+
+# What a result holds.
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"errorCode": 7}, 7),
+        ({"errorCode": 7.5}, 7.5),
+        ({"errorCode": "E7"}, "E7"),
+        ({"errorCode": True}, None),
+        ({"errorCode": []}, None),
+        ({}, None),
+    ],
+)
+def test_an_error_code_is_a_number_or_a_text(raw: dict[str, object], expected: object) -> None:
+    assert TaskResult("t-1", "failed", raw).error_code == expected
+
+
+def test_a_date_has_a_zone() -> None:
+    look = TaskResult(
+        "t-1",
+        "completed",
+        {"createdAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:00"},
+    )
+    assert look.created_at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert look.finished_at is None
+
+
+@pytest.mark.parametrize(
+    ("result", "urls"),
+    [
+        ({"imageUrls": ["a", "b", "a"]}, ["a", "b"]),
+        ({"imageUrls": ["", 5, None, {"url": ""}, {"url": 5}, "a"]}, ["a"]),
+        ({"images": [{"url": "a"}], "image_urls": ["b"], "imageUrls": ["c"]}, ["c", "b", "a"]),
+        ({"imageUrls": {"url": "a"}, "images": ["b"]}, ["b"]),
+        ({}, []),
+        ("a", []),
+    ],
+)
+def test_every_address_of_a_picture_is_found_once(result: object, urls: list[str]) -> None:
+    assert TaskResult("t-1", "completed", {"result": result}).image_urls == urls
+
+
+def test_a_result_is_a_value() -> None:
+    look = TaskResult("t-1", "pending", {"x": 1})
+    assert look == TaskResult("t-1", "pending", {"x": 1}) != TaskResult("t-2", "pending", {"x": 1})
+    assert pickle.loads(pickle.dumps(look)) == look  # noqa: S301
+    with pytest.raises(AttributeError):
+        look.status = "completed"  # type: ignore[misc]
+
+
+# A downloaded picture.
+
+
+def of(*urls: str, task_id: str = "t-1") -> TaskResult:
+    return TaskResult(task_id, "completed", {"result": {"imageUrls": urls and list(urls)}})
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"),
+    [
+        (PNG, ".png"),
+        (b"\xff\xd8\xff\xe0", ".jpg"),
+        (b"RIFF\n\n\n\nWEBPVP8 ", ".webp"),
+        (b"GIF89a", ".gif"),
+        (b"\0\0\0\x20ftypavif", ".avif"),
+    ],
+)
+def test_a_picture_is_known_by_its_first_bytes(
+    web: Web, tmp_path: Path, content: bytes, suffix: str
+) -> None:
+    web.will(content=content)
+    assert of(URL).save(tmp_path / "cat") == tmp_path / f"cat{suffix}"
+    assert (tmp_path / f"cat{suffix}").read_bytes() == content == of(URL).read()
+    assert "authorization" not in web.requests[0].headers
+
+
+@pytest.mark.parametrize("content", [b"", b"x" + PNG, b"RIFF\n\n\n\nWAVE", b"GIF88a", b"<html>"])
+def test_what_is_no_picture_is_refused(web: Web, content: bytes) -> None:
+    web.will(content=content, headers={"Content-Type": "image/png"})
+    with pytest.raises(api.DownloadError, match=r"it is no picture but image/png$") as caught:
+        of(URL).read()
+    assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
+    web.answers.clear()
+    web.will(content=content)
+    with pytest.raises(api.DownloadError, match=r"it is no picture but of no stated type$"):
+        of(URL).read()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (199, "the server answered 199$"),
+        (201, "the server answered 201$"),
+        (206, "the server answered 206$"),
+        (402, "the server answered 402$"),
+        (403, "403, so the link may have expired"),
+        (404, r"404, so .* client.task\('t-1'\).fetch\(\)$"),
+        (405, "the server answered 405$"),
+        (409, "the server answered 409$"),
+        (410, "410, so the link may have expired"),
+        (411, "the server answered 411$"),
+        (500, "the server answered 500$"),
+    ],
+)
+def test_a_download_that_is_not_answered_200_says_so(web: Web, status: int, said: str) -> None:
+    web.will(status, content=PNG)
+    with pytest.raises(api.DownloadError, match=f"fetched from {URL}: {said}") as caught:
+        of(URL).read()
+    assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
+
+
+def test_a_download_that_fails_has_the_reason_as_its_cause(web: Web) -> None:
+    web.will(stream=Broken(PNG))
+    web.will_fail(httpx.ConnectError("no way"))
+    for kind, said in ((httpx.ReadError, "ReadError: cut"), (httpx.ConnectError, "no way")):
+        with pytest.raises(api.DownloadError, match=said) as caught:
+            of(URL).read()
+        assert isinstance(caught.value.__cause__, kind)
+
+
+@pytest.mark.parametrize(("limit", "is_read"), [(8, True), (7, False)])
+def test_a_picture_may_have_as_many_bytes_as_are_allowed(
+    web: Web, limit: int, is_read: bool
+) -> None:
+    web.will(content=PNG)
+    if is_read:
+        assert of(URL).read(max_bytes=limit) == PNG
+    else:
+        with pytest.raises(api.DownloadError, match=f"longer than {limit} bytes"):
+            of(URL).read(max_bytes=limit)
+
+
+@pytest.mark.parametrize("method", [TaskResult.read, TaskResult.save])
+def test_a_picture_may_have_64_mebibytes_and_take_a_minute_unless_told_otherwise(
+    method: Callable[..., object],
+) -> None:
+    parameters = inspect.signature(method).parameters
+    assert parameters["max_bytes"].default == 67_108_864
+    assert parameters["timeout"].default == 60
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://a/b", "file:///a", "//a/b", "https://", "https:///b", "http://[::g/", "x" * 300],
+)
+def test_a_picture_is_fetched_from_web_addresses_alone(web: Web, url: str) -> None:
+    with pytest.raises(api.DownloadError, match=r"is not at an http\(s\) address") as caught:
+        of(url).read()
+    assert (caught.value.url, caught.value.task_id) == (url, "t-1")
+    assert str(caught.value).endswith(repr(url[:200]))
+    assert web.requests == []
+
+
+@pytest.mark.parametrize("url", ["http://a", "HTTPS://a/b"])
+def test_http_and_https_are_web_addresses(web: Web, url: str) -> None:
+    web.will(content=PNG)
+    assert of(url, "https://b/second").read() == PNG
+    assert web.requests[0].url == url
+
+
+def test_a_task_without_a_picture_has_none_to_download() -> None:
+    with pytest.raises(
+        api.DownloadError, match=r"^task t-1 has no picture: its status is"
+    ) as error:
+        of().read()
+    assert (error.value.url, error.value.task_id) == (None, "t-1")
+
+
+def test_a_file_that_exists_costs_no_download(web: Web, tmp_path: Path) -> None:
+    (tmp_path / "cat.png").write_bytes(b"mine")
+    web.will(content=PNG)
+    with pytest.raises(api.DownloadError, match="it exists; pass overwrite=True") as caught:
+        of(URL).save(tmp_path / "cat.png")
+    assert web.requests == []
+    assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
+    assert of(URL).save(tmp_path / "cat.png", overwrite=True).read_bytes() == PNG
+
+
+def test_a_file_that_came_in_between_is_kept(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cat.png"
+    synced = os.fsync
+
+    def intrude(descriptor: int) -> None:
+        synced(descriptor)
+        path.write_bytes(b"theirs")
+
+    monkeypatch.setattr(os, "fsync", intrude)
+    web.will(content=PNG)
+    with pytest.raises(api.DownloadError, match=r"it exists; pass overwrite=True to replace it$"):
+        of(URL).save(path)
+    assert path.read_bytes() == b"theirs"
+    assert [each.name for each in tmp_path.iterdir()] == ["cat.png"]
+
+
+@pytest.mark.parametrize(
+    ("task_id", "name"),
+    [
+        ("t-1", "t-1.png"),
+        ("../a b/c", "_a_b_c.png"),
+        ("..", "picture.png"),
+        ("é", "_.png"),
+        ("x" * 101, "x" * 100 + ".png"),
+    ],
+)
+def test_a_file_in_a_folder_is_named_after_its_task(
+    web: Web, tmp_path: Path, task_id: str, name: str
+) -> None:
+    web.will(content=PNG)
+    assert of(URL, task_id=task_id).save(tmp_path) == tmp_path / name
+    assert of(URL, task_id=task_id).save(f"{tmp_path}/new/") == tmp_path / "new" / name
+
+
+def test_a_suffix_that_was_given_is_kept(web: Web, tmp_path: Path) -> None:
+    web.will(content=PNG)
+    assert of(URL).save(str(tmp_path / "a" / "b" / "cat.jpeg")).read_bytes() == PNG
+    assert (tmp_path / "a" / "b" / "cat.jpeg").is_file()
+    assert [each.name for each in (tmp_path / "a" / "b").iterdir()] == ["cat.jpeg"]
+
+
+def test_a_name_without_a_suffix_does_not_keep_one_from_being_written(
+    web: Web, tmp_path: Path
+) -> None:
+    (tmp_path / "cat").write_bytes(b"mine")
+    web.will(content=PNG)
+    assert of(URL).save(tmp_path / "cat") == tmp_path / "cat.png"
+    with pytest.raises(api.DownloadError, match="it exists"):
+        of(URL).save(tmp_path / "cat")
+
+
+@pytest.mark.parametrize("path", [5, None, "a\0b", "/proc/none/cat.png"])
+def test_a_place_where_nothing_can_be_written_is_a_download_error(web: Web, path: Any) -> None:
+    web.will(content=PNG)
+    for overwrite in (False, True):
+        with pytest.raises(api.DownloadError, match="could not be saved as '") as caught:
+            of(URL).save(path, overwrite=overwrite)
+        assert caught.value.__cause__ is not None
+        assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
+
+
+# The pictures of an edit, looked at before it is paid for.
+
+MIB = 2**20
+
+
+@pytest.fixture
+def edit(web: Web, banana: NanoBanana) -> Callable[..., list[tuple[str, str]]]:
+    """Return what checks pictures and edits them, and what it found."""
+
+    def run(*urls: str) -> list[tuple[str, str]]:
+        web.will(201, json={"taskId": "t-1"})
+        try:
+            banana.edit("red", urls or [URL], check_images=True)
+        except api.InvalidRequest as error:
+            return [(each.rule, each.message) for each in error.violations]
+        return []
+
+    return run
+
+
+def picture(size: int | None = 5, kind: str = "image/png") -> dict[str, Any]:
+    length = {} if size is None else {"Content-Length": f"{size}"}
+    return {"headers": {"Content-Type": kind, **length}, "stream": httpx.ByteStream(b"")}
+
+
+@pytest.mark.parametrize(
+    ("head", "asked"),
+    [
+        ((200, picture()), 1),
+        ((200, picture(kind="IMAGE/webp; x=y")), 1),
+        ((299, picture()), 1),
+        ((200, picture(0)), 1),
+        ((200, picture(10 * MIB)), 1),
+        ((200, picture(None)), 2),
+        ((200, picture(kind="text/html")), 2),
+        ((200, picture(kind="ximage/png")), 2),
+        ((200, picture(10 * MIB + 1)), 2),
+        ((199, picture()), 2),
+        ((300, picture()), 2),
+        ((405, picture()), 2),
+    ],
+)
+def test_a_picture_that_a_head_does_not_show_is_asked_for_its_first_bytes(
+    web: Web,
+    edit: Callable[..., list[tuple[str, str]]],
+    head: tuple[int, dict[str, Any]],
+    asked: int,
+) -> None:
+    web.will(head[0], **head[1])
+    if asked == 2:
+        web.will(206, content=PNG, headers={"Content-Range": f"bytes 0-7/{10 * MIB}"})
+    assert edit() == []
+    methods = [each.method for each in web.requests]
+    assert methods == [*["HEAD", "GET"][:asked], "POST"]
+    assert [each.headers.get("range") for each in web.requests[1:-1]] == ["bytes=0-1023"][
+        : asked - 1
+    ]
+    assert all("authorization" not in each.headers for each in web.requests[:-1])
+
+
+REACHABLE, IMAGE, SIZE = "image-is-reachable", "image-is-an-image", "image-at-most-10-mb"
+OPEN = "give an address that is open to everyone"
+
+
+@pytest.mark.parametrize(
+    ("status", "options", "rule", "said"),
+    [
+        (199, {"content": PNG}, REACHABLE, f"the server answers 199: {OPEN}"),
+        (200, {"content": PNG}, None, ""),
+        (200, {"stream": Broken(PNG)}, None, ""),
+        (200, {"content": PNG, "headers": {"Content-Type": "text/html"}}, None, ""),
+        (299, {"content": PNG}, None, ""),
+        (300, {"content": PNG}, REACHABLE, f"the server answers 300: {OPEN}"),
+        (404, {"content": PNG}, REACHABLE, f"the server answers 404: {OPEN}"),
+        (200, {"content": b""}, IMAGE, "what is there is no picture but of no stated type"),
+        (200, {"html": "<html>"}, IMAGE, "what is there is no picture but text/html"),
+        (
+            206,
+            {"content": PNG, "headers": {"Content-Range": f"bytes 0-7/{10 * MIB}"}},
+            None,
+            "",
+        ),
+        (
+            206,
+            {"content": PNG, "headers": {"Content-Range": "bytes 0-7/11000000"}},
+            SIZE,
+            "the picture has 10.5 MB, and 10 MB are allowed: shrink it",
+        ),
+        (
+            206,
+            {"content": PNG, "headers": {"Content-Range": f"bytes 0-7/{10 * MIB + 1}"}},
+            SIZE,
+            "the picture has 10.0 MB, and 10 MB are allowed: shrink it",
+        ),
+        (206, {"content": PNG, "headers": {"Content-Range": "bytes 0-7/*"}}, None, ""),
+        (
+            200,
+            {**picture(10**15), "stream": httpx.ByteStream(PNG)},
+            None,
+            "",
+        ),
+        (
+            200,
+            {**picture(10**15 - 1), "stream": httpx.ByteStream(PNG)},
+            SIZE,
+            "the picture has 953674316.4 MB, and 10 MB are allowed: shrink it",
+        ),
+        (200, {"stream": httpx.ByteStream(PNG.ljust(10 * MIB))}, None, ""),
+        (
+            200,
+            {"stream": httpx.ByteStream(PNG.ljust(10 * MIB + 1))},
+            SIZE,
+            "the picture has more than 10 MB, and 10 MB are allowed: shrink it",
+        ),
+    ],
+)
+def test_a_picture_that_does_not_fit_is_refused_with_the_reason(
+    web: Web,
+    edit: Callable[..., list[tuple[str, str]]],
+    status: int,
+    options: dict[str, Any],
+    rule: str | None,
+    said: str,
+) -> None:
+    web.will(405)
+    web.will(status, **options)
+    assert edit() == ([(rule, f"image_urls[0] is {URL!r}: {said}")] if rule else [])
+
+
+def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) -> None:
+    web.will(200, **picture())
+    web.will_fail(httpx.ConnectError("no way"))
+    long = URL + "?" + "x" * 300
+    with pytest.raises(api.InvalidRequest) as caught:
+        banana.edit("red", [URL, URL, long], check_images=True)
+    said = f"nothing could be fetched from there (ConnectError: no way): {OPEN}"
+    assert [(each.rule, each.field, each.message) for each in caught.value.violations] == [
+        (REACHABLE, "image_urls[1]", f"image_urls[1] is {URL!r}: {said}"),
+        (REACHABLE, "image_urls[2]", f"image_urls[2] is {long[:200]!r}: {said}"),
+    ]
+
+
+# The rules of a request.
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, []),
+        ({"prompt": ""}, []),
+        ({"more": [None]}, []),
+        ({"num_images": 1}, []),
+        ({"num_images": 1.0}, []),
+        ({"image_urls": []}, []),
+        ({"image_urls": ["https://a/b"]}, []),
+        ({"action": "edit", "image_urls": ["https://a/b"]}, []),
+        ({"model": "nano-banana-pro", "resolution": "4K"}, []),
+        ({"model": "nano-banana-2", "resolution": "1K", "aspect_ratio": "1:8"}, []),
+        ({"aspect_ratio": "21:9"}, []),
+        (
+            {"action": "edit"},
+            [
+                (
+                    "edit-needs-image-urls",
+                    "image_urls",
+                    "an edit needs image_urls: give the http(s) address of at least one picture",
+                )
+            ],
+        ),
+        (
+            {"model": "nano-banana-fast", "resolution": "1K"},
+            [
+                (
+                    "resolution-needs-pro-or-2",
+                    "resolution",
+                    "resolution works only with nano-banana-pro and nano-banana-2, and the model "
+                    "is 'nano-banana-fast': choose one of those, or leave resolution out",
+                )
+            ],
+        ),
+        (
+            {"resolution": "1K"},
+            [
+                (
+                    "resolution-needs-pro-or-2",
+                    "resolution",
+                    "resolution works only with nano-banana-pro and nano-banana-2, and the model "
+                    "is nano-banana-fast, the default: choose one of those, or leave resolution "
+                    "out",
+                )
+            ],
+        ),
+        (
+            {"model": "nano-banana-pro", "aspect_ratio": "8:1"},
+            [
+                (
+                    "wide-ratio-needs-2",
+                    "aspect_ratio",
+                    "aspect_ratio 8:1 works only with nano-banana-2, and the model is "
+                    "'nano-banana-pro': choose that model, or another ratio",
+                )
+            ],
+        ),
+        *(
+            (
+                {"num_images": count},
+                [
+                    (
+                        "one-image-only",
+                        "num_images",
+                        f"num_images is {count}, and one request makes one image: leave it out, "
+                        "and send a request for each picture",
+                    )
+                ],
+            )
+            for count in (0, -1, 2, 1.5)
+        ),
+        *(
+            (
+                {"num_images": count},
+                [("type", "num_images", f"num_images is a number, not {count!r}: leave it out")],
+            )
+            for count in (True, "1", None)
+        ),
+        (
+            {"image_urls": ["https://a/b", "ftp://a/b"]},
+            [
+                (
+                    "image-url-is-http",
+                    "image_urls[1]",
+                    "image_urls[1] is 'ftp://a/b': give an address that starts with http:// or "
+                    "https:// and names a host; a local file has to be put on the web first",
+                )
+            ],
+        ),
+        (
+            {"action": "edit", "image_urls": 5},
+            [("type", "image_urls", "image_urls is a list of addresses, not 5")],
+        ),
+        (
+            {"image_urls": [5]},
+            [("type", "image_urls[0]", "image_urls[0] is an address as text, not 5")],
+        ),
+        (
+            {"image_urls": ["https://a/ b"]},
+            [
+                (
+                    "uri",
+                    "image_urls[0]",
+                    "image_urls[0] is no URI: 'https://a/ b'; percent-encode blanks and what is "
+                    "not ASCII",
+                )
+            ],
+        ),
+        ({"prompt": 5}, [("type", "prompt", "prompt is text, not 5")]),
+        ({"prompt": None}, [("type", "prompt", "prompt is text, not None")]),
+        (
+            {"action": "make"},
+            [("value", "action", "action is 'make'; the API knows edit, generate")],
+        ),
+        ({"action": 5}, [("type", "action", "action is 5; the API knows edit, generate")]),
+        (
+            {"resolution": None, "model": "nano-banana-2"},
+            [("type", "resolution", "resolution is None; the API knows 1K, 2K, 4K")],
+        ),
+        ({5: "x"}, [("type", "5", "a field's name is text, not 5")]),
+        (
+            {"odd": float("inf")},
+            [
+                (
+                    "type",
+                    "odd",
+                    "'odd' cannot be sent as JSON in UTF-8: Out of range float values are not "
+                    "JSON compliant",
+                )
+            ],
+        ),
+    ],
+)
+def test_a_request_is_judged(changes: dict[Any, object], found: list[tuple[str, str, str]]) -> None:
+    request = {"prompt": "a cat", "action": "generate", **changes}
+    judged = [(each.rule, each.field, each.message) for each in check_request(request)]
+    assert judged == found
+
+
+@pytest.mark.parametrize("missing", ["prompt", "action"])
+def test_a_request_has_a_prompt_and_an_action(missing: str) -> None:
+    request = {"prompt": "a cat", "action": "generate"}
+    del request[missing]
+    (found,) = check_request(request)
+    assert found == api.Violation(
+        "required", missing, f"{missing} is missing, and every request needs one"
+    )
+
+
+class Odd(dict[str, object]):
+    """A mapping that fails."""
+
+    def __iter__(self) -> Any:
+        raise RuntimeError
+
+    keys = __iter__
+
+
+@pytest.mark.parametrize("request_", [None, 5, [], "x", Odd(prompt="x")])
+def test_what_is_no_request_is_one_violation_of_the_whole(request_: Any) -> None:
+    (found,) = check_request(request_)
+    assert (found.rule, found.field) == ("type", "")
+    assert found.message.startswith("a request is a NanoImageDto or a mapping of fields, not ")
+
+
+def test_a_field_that_cannot_be_sent_is_named_once() -> None:
+    loop: list[object] = []
+    loop.append(loop)
+    for value in (loop, object(), "\ud800", {1, 2}):
+        request: Any = {"prompt": "a cat", "action": "edit", "image_urls": value, 5: 5}
+        fields = [each.field for each in check_request(request)]
+        assert fields == ["image_urls", "5"]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_uri"),
+    [
+        ("http://[::1]/", True),
+        ("http://[::1%25a]/", False),
+        ("http://[1::2::3]/", False),
+        ("http://[v1.a:b]/", True),
+        ("http://a/%2", False),
+        ("http://a/%20", True),
+        ("http://a/b?c#d", True),
+        ("http://a/é", False),
+    ],
+)
+def test_an_address_of_a_picture_is_a_uri(url: str, is_uri: bool) -> None:
+    request = {"prompt": "a cat", "action": "edit", "image_urls": [url]}
+    assert [each.rule for each in check_request(request)] == ([] if is_uri else ["uri"])
+
+
+def test_a_rule_and_a_violation_are_values() -> None:
+    (found,) = check_request({"prompt": "a cat"})
+    assert found == pickle.loads(pickle.dumps(found))  # noqa: S301
+    assert repr(found).startswith("Violation(rule='required', field='action', message=")
+    with pytest.raises(AttributeError):
+        found.rule = "x"  # type: ignore[misc]
