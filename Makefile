@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench faults update-spec spec-diff help setup demo test lint format typecheck unit generate check-generated contract mock build pin clean
+.PHONY: bench check-api faults update-spec spec-diff help setup demo test lint format typecheck unit generate check-generated contract mock build pin clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -73,6 +73,9 @@ bench: $(READY) ## what the import, the rules, a submission and the contract tes
 
 build: $(READY) ## build the wheel and the sdist into dist/
 	@$(RUN) -m build --no-isolation
+
+check-api: $(READY) ## whether the next release must be major: the public names since the last tag [AGAINST=v1.0.0]
+	@$(RUN) scripts/check_api.py $(if $(AGAINST),--against '$(AGAINST)')
 
 pin: ## renew requirements-dev.txt from pyproject.toml (needs uv on PATH)
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras \
