@@ -5,13 +5,19 @@
 Each line is `breaking:` (something that worked will fail), `risky:` (it need not fail, and wants a
 look) or `compatible:`, with the place and one sentence. Exits with 1 where anything is breaking, 0
 otherwise, 2 where there is nothing to compare.
+
+Where oasdiff is on PATH, what it finds breaking follows as a second opinion: it knows parts of
+OpenAPI that this tool does not look into. It has no say in the exit status, which is to be the same
+on every machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "openapi.yaml"
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 LEVELS = ("breaking", "risky", "compatible")
+OASDIFF_SECONDS = 30.0
 
 Node = Mapping[str, Any]
 
@@ -93,11 +100,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--format", choices=("text", "markdown"), default="text")
     options = parser.parse_args(arguments)
     try:
-        changes = compare(read(read_base(options.base), options.base), read_file(options.spec))
+        base = read_base(options.base)
+        changes = compare(read(base, options.base), read_file(options.spec))
     except DiffError as error:
         print(f"spec-diff: {error}", file=sys.stderr)
         return 2
-    print("\n".join(markdown(changes) if options.format == "markdown" else map(str, changes)))
+    opinion = oasdiff(base, options.spec)
+    if options.format == "markdown":
+        print("\n".join(markdown(changes, opinion)))
+    else:
+        print("\n".join(map(str, changes)) or "spec-diff: nothing changed")
+        for line in opinion:
+            print(f"oasdiff: {line}")
     return int(any(change.level == "breaking" for change in changes))
 
 
@@ -135,7 +149,39 @@ def read(content: bytes, name: str) -> Node:
     return document
 
 
-def markdown(changes: list[Change]) -> Iterator[str]:
+def oasdiff(base: bytes, spec: Path) -> list[str]:
+    """Return what oasdiff finds breaking, or why it could not; empty where it is not on PATH."""
+    program = shutil.which("oasdiff")
+    if program is None:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        # Its lines name the files, so these are named alike on every machine.
+        Path(folder, "old.yaml").write_bytes(base)
+        Path(folder, "new.yaml").write_bytes(spec.read_bytes())
+        # A file and no pipe: a child of the program could hold a pipe open beyond the time-out.
+        with Path(folder, "said").open("w+b") as said:
+            try:
+                run = subprocess.run(  # noqa: S603
+                    [program, "breaking", "old.yaml", "new.yaml", "--format", "singleline"],
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    timeout=OASDIFF_SECONDS,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                return [f"no answer within {OASDIFF_SECONDS:g} seconds"]
+            except OSError as error:
+                return [f"cannot be run: {error.strerror}"]
+            said.seek(0)
+            lines = [
+                line for line in said.read().decode(errors="replace").splitlines() if line.strip()
+            ]
+    return lines if run.returncode == 0 else [f"failed with exit status {run.returncode}:", *lines]
+
+
+def markdown(changes: list[Change], opinion: list[str]) -> Iterator[str]:
     """Give the lines of a pull request's text."""
     for level in LEVELS:
         found = [change for change in changes if change.level == level]
@@ -145,6 +191,9 @@ def markdown(changes: list[Change]) -> Iterator[str]:
             yield ""
     if not changes:
         yield "The spec did not change."
+    if opinion:
+        yield "\n### oasdiff\n"
+        yield from (f"    {line}" for line in opinion)
 
 
 def compare(old: Node, new: Node) -> list[Change]:
