@@ -283,13 +283,22 @@ def _assemble(parts: Mapping[str, Any]) -> Document:
 def _agree(place: str, value: Any, taken: Document, where: dict[str, Slice], each: Slice) -> None:
     """Take a part, or raise UpdateError where another page says something else of it."""
     if place in taken and taken[place] != value:
-        names = place.replace("\x1f", " ")
+        names, ours, theirs = _difference(place.split("\x1f"), taken[place], value)
         raise UpdateError(
-            f"{where[place].page} and {each.page} disagree about {names}: "
-            f"{taken[place]!r:.300} and {value!r:.300}"
+            f"{where[place].page} and {each.page} disagree about {' '.join(names)}: "
+            f"{ours!r:.300} and {theirs!r:.300}"
         )
     if place not in taken:
         taken[place], where[place] = value, each
+
+
+def _difference(place: list[str], one: Any, other: Any) -> tuple[list[str], Any, Any]:
+    """Return the first place below `place` in which two values differ, and what stands there."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in [*one, *other]:
+            if one.get(name) != other.get(name):
+                return _difference([*place, str(name)], one.get(name), other.get(name))
+    return place, one, other
 
 
 def _check_version(old: Document, new: Document, *, prune: bool) -> None:
