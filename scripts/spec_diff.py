@@ -24,6 +24,7 @@ from typing import Any
 
 import yaml
 from attrs import frozen
+from openapi_spec_validator import validate
 
 ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "openapi.yaml"
@@ -144,9 +145,12 @@ def read(content: bytes, name: str) -> Node:
         document = yaml.safe_load(content)
     except (yaml.YAMLError, ValueError) as error:
         raise DiffError(f"{name} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("paths"), dict):
-        raise DiffError(f"{name} is no OpenAPI document")
-    return document
+    try:
+        validate(document)
+    except Exception as error:  # the validator's own failures too, on what is no document at all
+        raise DiffError(f"{name} is no OpenAPI document: {error!r:.200}") from error
+    spec: Node = document
+    return spec
 
 
 def oasdiff(base: bytes, spec: Path) -> list[str]:
@@ -225,6 +229,7 @@ def _operations(document: Node) -> dict[str, Node]:
     return {
         f"{method.upper()} {path}": {
             "security": document.get("security", []),
+            "servers": item.get("servers", []),
             **item[method],
             "parameters": [*item.get("parameters", []), *item[method].get("parameters", [])],
         }
@@ -248,18 +253,30 @@ class _Comparison:
             yield Change(
                 "breaking", self._name, "the first tag changed: the generated module moved"
             )
-        yield from self._security(bool(old.get("security")), bool(new.get("security")))
-        yield from self._parameters(old["parameters"], new["parameters"])
-        yield from self._request(old.get("requestBody", {}), new.get("requestBody", {}))
+        if _urls(old) != _urls(new):
+            yield Change("risky", self._name, "the servers of its own changed")
+        if new.get("deprecated") and not old.get("deprecated"):
+            yield Change("risky", self._name, "the operation is deprecated now")
+        yield from self._security(_keys(old, self._old), _keys(new, self._new))
+        yield from self._parameters(
+            [_resolved(each, self._old) for each in old["parameters"]],
+            [_resolved(each, self._new) for each in new["parameters"]],
+        )
+        yield from self._request(
+            _resolved(old.get("requestBody", {}), self._old),
+            _resolved(new.get("requestBody", {}), self._new),
+        )
         yield from self._responses(old.get("responses", {}), new.get("responses", {}))
         if old.get("description") != new.get("description"):
             yield Change("risky", self._name, "the description changed: does a rule stand in it?")
 
-    def _security(self, old: bool, new: bool) -> Iterator[Change]:
+    def _security(self, old: list[Node], new: list[Node]) -> Iterator[Change]:
         if new and not old:
             yield Change("breaking", self._name, "a key is needed now")
-        if old and not new:
+        elif old and not new:
             yield Change("compatible", self._name, "no key is needed any more")
+        elif old != new:
+            yield Change("breaking", self._name, "the key is another, or goes elsewhere")
 
     def _parameters(self, old: list[Node], new: list[Node]) -> Iterator[Change]:
         before = {f"{each['in']} {each['name']}": each for each in old}
@@ -289,8 +306,12 @@ class _Comparison:
 
     def _responses(self, old: Node, new: Node) -> Iterator[Change]:
         before, after = (
-            {str(status): each for status, each in responses.items() if str(status)[0] == "2"}
-            for responses in (old, new)
+            {
+                str(status): _resolved(each, document)
+                for status, each in responses.items()
+                if str(status)[0] == "2"
+            }
+            for responses, document in ((old, self._old), (new, self._new))
         )
         for status in sorted(before.keys() - after.keys()):
             yield Change("breaking", self._name, f"the success is no longer {status}")
@@ -399,10 +420,22 @@ def _reference(schema: Node) -> str:
     return str(schema.get("$ref", "")).rpartition("/")[2]
 
 
-def _resolved(schema: Node, document: Node) -> Node:
-    name = _reference(schema)
-    found = document.get("components", {}).get("schemas", {}).get(name, {}) if name else schema
-    return found if isinstance(found, Mapping) else {}
+def _resolved(node: Node, document: Node) -> Node:
+    """Return what a reference stands for; anything else as it is."""
+    while "$ref" in node:
+        kind, name = str(node["$ref"]).split("/")[-2:]
+        node = document.get("components", {}).get(kind, {}).get(name, {})
+    return node
+
+
+def _keys(operation: Node, document: Node) -> list[Node]:
+    """Return the keys that an operation needs, each set of them with where they go."""
+    schemes = document.get("components", {}).get("securitySchemes", {})
+    parts = ("type", "scheme", "in", "name")
+    return [
+        {name: {part: schemes.get(name, {}).get(part) for part in parts} for name in requirement}
+        for requirement in operation["security"]
+    ]
 
 
 def _shown(value: Any) -> str:

@@ -79,6 +79,26 @@ EDITS: list[tuple[str, Edit, str, str]] = [
     ),
     ("security goes", lambda d: post(d).pop("security"), "compatible", "no key is needed any more"),
     (
+        "the key goes elsewhere",
+        lambda d: d["components"]["securitySchemes"].update(
+            bearerAuth={"type": "apiKey", "in": "query", "name": "key"}
+        ),
+        "breaking",
+        "the key is another, or goes elsewhere",
+    ),
+    (
+        "an operation has a server of its own",
+        lambda d: d["paths"][SUBMIT].update(servers=[{"url": "https://new.example"}]),
+        "risky",
+        "POST /gemini/image/generate: the servers of its own changed",
+    ),
+    (
+        "an operation is deprecated",
+        lambda d: post(d).update(deprecated=True),
+        "risky",
+        "the operation is deprecated now",
+    ),
+    (
         "the media type changes",
         lambda d: post(d)["requestBody"]["content"].update(
             {"text/plain": post(d)["requestBody"]["content"].pop("application/json")}
@@ -314,6 +334,19 @@ def test_a_limit_is_tightened_or_loosened(edit: Edit, level: str, said: str) -> 
     assert said in str(change)
 
 
+@pytest.mark.parametrize("kind", ["parameters", "requestBodies", "responses"])
+def test_a_part_that_moves_into_the_components_is_no_change(kind: str) -> None:
+    after = copy.deepcopy(SPEC)
+    holder, place = {
+        "parameters": (after["paths"][LOOK]["get"]["parameters"], 0),
+        "requestBodies": (post(after), "requestBody"),
+        "responses": (post(after)["responses"], "201"),
+    }[kind]
+    after["components"][kind] = {"Moved": holder[place]}
+    holder[place] = {"$ref": f"#/components/{kind}/Moved"}
+    assert spec_diff.compare(SPEC, after) == []
+
+
 def test_a_schema_that_holds_itself_is_compared_once() -> None:
     base = copy.deepcopy(SPEC)
     reference = {"$ref": "#/components/schemas/TaskResultDto"}
@@ -355,6 +388,26 @@ def test_the_exit_status_says_whether_anything_breaks(
     assert capsys.readouterr().out == "The spec did not change.\n"
     assert spec_diff.main(["--base", old, "--spec", old]) == 0
     assert capsys.readouterr().out == "spec-diff: nothing changed\n"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda d: d.update(info=None),
+        lambda d: d["paths"][SUBMIT].update(post=None),
+        lambda d: d["paths"][LOOK]["get"]["parameters"][0].pop("name"),
+        lambda d: schema(d, "NanoImageDto")["properties"].update(prompt=None),
+        lambda d: field(d, "prompt").update(maxLength="ten"),
+    ],
+)
+def test_what_is_not_valid_is_2_and_one_line(
+    files: Callable[[Edit], tuple[str, str]], capsys: pytest.CaptureFixture[str], edit: Edit
+) -> None:
+    old, new = files(edit)
+    assert spec_diff.main(["--base", old, "--spec", new]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("spec-diff: new.yaml is no OpenAPI document: ")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
