@@ -57,7 +57,7 @@ faults: $(READY) ## try every fault on a submission and print what it cost
 	@$(RUN) -m tests.faults
 
 update-spec: $(READY) ## take the vendor's pages into openapi.yaml: PAGES="page.md https://…" [PRUNE=1]
-	@$(RUN) scripts/update_spec.py $(PAGES) $(if $(PRUNE),--prune)
+	@$(RUN) scripts/update_spec.py $(PAGES:%='%') $(if $(PRUNE),--prune)
 
 spec-diff: $(READY) ## what a change of the spec means for users [BASE=HEAD] [FORMAT=markdown]
 	@$(RUN) scripts/spec_diff.py $(if $(BASE),--base '$(BASE)') $(if $(FORMAT),--format '$(FORMAT)')

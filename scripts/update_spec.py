@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "openapi.yaml"
 MAX_BYTES = 5 * 1024 * 1024
 MAX_DEPTH = 100
+SECONDS = 30
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 Document = dict[str, Any]
@@ -71,15 +73,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 def read(page: str) -> bytes:
     """Return the bytes of a page; raise UpdateError where it cannot be read or is too large."""
+    start = time.monotonic()
     try:
         if page.startswith("https://"):
-            with httpx.stream("GET", page, follow_redirects=True, timeout=30) as answer:
+            with httpx.stream("GET", page, follow_redirects=True, timeout=SECONDS) as answer:
                 answer.raise_for_status()
+                if answer.url.scheme != "https":
+                    raise UpdateError(
+                        f"{page} leads to {answer.url}, which anybody may have changed"
+                    )
                 content = b""
                 for chunk in answer.iter_bytes():
                     content += chunk
                     if len(content) > MAX_BYTES:
                         break
+                    if time.monotonic() > start + SECONDS:
+                        raise UpdateError(f"{page} did not come whole within {SECONDS} seconds")
         elif "://" in page:
             raise UpdateError(f"{page} is neither a file nor an https:// address")
         else:
