@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench faults update-spec spec-diff help setup demo test lint format typecheck unit generate check-generated contract mock build pin clean
+.PHONY: bench check-api faults update-spec spec-diff help setup demo test lint format typecheck unit generate check-generated contract mock build pin clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -57,7 +57,7 @@ faults: $(READY) ## try every fault on a submission and print what it cost
 	@$(RUN) -m tests.faults
 
 update-spec: $(READY) ## take the vendor's pages into openapi.yaml: PAGES="page.md https://…" [PRUNE=1]
-	@$(RUN) scripts/update_spec.py $(PAGES) $(if $(PRUNE),--prune)
+	@$(RUN) scripts/update_spec.py $(PAGES:%='%') $(if $(PRUNE),--prune)
 
 spec-diff: $(READY) ## what a change of the spec means for users [BASE=HEAD] [FORMAT=markdown]
 	@$(RUN) scripts/spec_diff.py $(if $(BASE),--base '$(BASE)') $(if $(FORMAT),--format '$(FORMAT)')
@@ -73,6 +73,9 @@ bench: $(READY) ## what the import, the rules, a submission and the contract tes
 
 build: $(READY) ## build the wheel and the sdist into dist/
 	@$(RUN) -m build --no-isolation
+
+check-api: $(READY) ## whether the next release must be major: the public names since the last tag [AGAINST=v1.0.0]
+	@$(RUN) scripts/check_api.py $(if $(AGAINST),--against '$(AGAINST)')
 
 pin: ## renew requirements-dev.txt from pyproject.toml (needs uv on PATH)
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras \

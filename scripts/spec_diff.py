@@ -5,24 +5,32 @@
 Each line is `breaking:` (something that worked will fail), `risky:` (it need not fail, and wants a
 look) or `compatible:`, with the place and one sentence. Exits with 1 where anything is breaking, 0
 otherwise, 2 where there is nothing to compare.
+
+Where oasdiff is on PATH, what it finds breaking follows as a second opinion: it knows parts of
+OpenAPI that this tool does not look into. It has no say in the exit status, which is to be the same
+on every machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from attrs import frozen
+from openapi_spec_validator import validate
 
 ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "openapi.yaml"
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 LEVELS = ("breaking", "risky", "compatible")
+OASDIFF_SECONDS = 30.0
 
 Node = Mapping[str, Any]
 
@@ -93,11 +101,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--format", choices=("text", "markdown"), default="text")
     options = parser.parse_args(arguments)
     try:
-        changes = compare(read(read_base(options.base), options.base), read_file(options.spec))
+        base = read_base(options.base)
+        changes = compare(read(base, options.base), read_file(options.spec))
     except DiffError as error:
         print(f"spec-diff: {error}", file=sys.stderr)
         return 2
-    print("\n".join(markdown(changes) if options.format == "markdown" else map(str, changes)))
+    opinion = oasdiff(base, options.spec)
+    if options.format == "markdown":
+        print("\n".join(markdown(changes, opinion)))
+    else:
+        print("\n".join(map(str, changes)) or "spec-diff: nothing changed")
+        for line in opinion:
+            print(f"oasdiff: {line}")
     return int(any(change.level == "breaking" for change in changes))
 
 
@@ -130,12 +145,47 @@ def read(content: bytes, name: str) -> Node:
         document = yaml.safe_load(content)
     except (yaml.YAMLError, ValueError) as error:
         raise DiffError(f"{name} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("paths"), dict):
-        raise DiffError(f"{name} is no OpenAPI document")
-    return document
+    try:
+        validate(document)
+    except Exception as error:  # the validator's own failures too, on what is no document at all
+        raise DiffError(f"{name} is no OpenAPI document: {error!r:.200}") from error
+    spec: Node = document
+    return spec
 
 
-def markdown(changes: list[Change]) -> Iterator[str]:
+def oasdiff(base: bytes, spec: Path) -> list[str]:
+    """Return what oasdiff finds breaking, or why it could not; empty where it is not on PATH."""
+    program = shutil.which("oasdiff")
+    if program is None:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        # Its lines name the files, so these are named alike on every machine.
+        Path(folder, "old.yaml").write_bytes(base)
+        Path(folder, "new.yaml").write_bytes(spec.read_bytes())
+        # A file and no pipe: a child of the program could hold a pipe open beyond the time-out.
+        with Path(folder, "said").open("w+b") as said:
+            try:
+                run = subprocess.run(  # noqa: S603
+                    [program, "breaking", "old.yaml", "new.yaml", "--format", "singleline"],
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    timeout=OASDIFF_SECONDS,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                return [f"no answer within {OASDIFF_SECONDS:g} seconds"]
+            except OSError as error:
+                return [f"cannot be run: {error.strerror}"]
+            said.seek(0)
+            lines = [
+                line for line in said.read().decode(errors="replace").splitlines() if line.strip()
+            ]
+    return lines if run.returncode == 0 else [f"failed with exit status {run.returncode}:", *lines]
+
+
+def markdown(changes: list[Change], opinion: list[str]) -> Iterator[str]:
     """Give the lines of a pull request's text."""
     for level in LEVELS:
         found = [change for change in changes if change.level == level]
@@ -145,6 +195,9 @@ def markdown(changes: list[Change]) -> Iterator[str]:
             yield ""
     if not changes:
         yield "The spec did not change."
+    if opinion:
+        yield "\n### oasdiff\n"
+        yield from (f"    {line}" for line in opinion)
 
 
 def compare(old: Node, new: Node) -> list[Change]:
@@ -176,6 +229,7 @@ def _operations(document: Node) -> dict[str, Node]:
     return {
         f"{method.upper()} {path}": {
             "security": document.get("security", []),
+            "servers": item.get("servers", []),
             **item[method],
             "parameters": [*item.get("parameters", []), *item[method].get("parameters", [])],
         }
@@ -199,18 +253,30 @@ class _Comparison:
             yield Change(
                 "breaking", self._name, "the first tag changed: the generated module moved"
             )
-        yield from self._security(bool(old.get("security")), bool(new.get("security")))
-        yield from self._parameters(old["parameters"], new["parameters"])
-        yield from self._request(old.get("requestBody", {}), new.get("requestBody", {}))
+        if _urls(old) != _urls(new):
+            yield Change("risky", self._name, "the servers of its own changed")
+        if new.get("deprecated") and not old.get("deprecated"):
+            yield Change("risky", self._name, "the operation is deprecated now")
+        yield from self._security(_keys(old, self._old), _keys(new, self._new))
+        yield from self._parameters(
+            [_resolved(each, self._old) for each in old["parameters"]],
+            [_resolved(each, self._new) for each in new["parameters"]],
+        )
+        yield from self._request(
+            _resolved(old.get("requestBody", {}), self._old),
+            _resolved(new.get("requestBody", {}), self._new),
+        )
         yield from self._responses(old.get("responses", {}), new.get("responses", {}))
         if old.get("description") != new.get("description"):
             yield Change("risky", self._name, "the description changed: does a rule stand in it?")
 
-    def _security(self, old: bool, new: bool) -> Iterator[Change]:
+    def _security(self, old: list[Node], new: list[Node]) -> Iterator[Change]:
         if new and not old:
             yield Change("breaking", self._name, "a key is needed now")
-        if old and not new:
+        elif old and not new:
             yield Change("compatible", self._name, "no key is needed any more")
+        elif old != new:
+            yield Change("breaking", self._name, "the key is another, or goes elsewhere")
 
     def _parameters(self, old: list[Node], new: list[Node]) -> Iterator[Change]:
         before = {f"{each['in']} {each['name']}": each for each in old}
@@ -240,8 +306,12 @@ class _Comparison:
 
     def _responses(self, old: Node, new: Node) -> Iterator[Change]:
         before, after = (
-            {str(status): each for status, each in responses.items() if str(status)[0] == "2"}
-            for responses in (old, new)
+            {
+                str(status): _resolved(each, document)
+                for status, each in responses.items()
+                if str(status)[0] == "2"
+            }
+            for responses, document in ((old, self._old), (new, self._new))
         )
         for status in sorted(before.keys() - after.keys()):
             yield Change("breaking", self._name, f"the success is no longer {status}")
@@ -350,10 +420,22 @@ def _reference(schema: Node) -> str:
     return str(schema.get("$ref", "")).rpartition("/")[2]
 
 
-def _resolved(schema: Node, document: Node) -> Node:
-    name = _reference(schema)
-    found = document.get("components", {}).get("schemas", {}).get(name, {}) if name else schema
-    return found if isinstance(found, Mapping) else {}
+def _resolved(node: Node, document: Node) -> Node:
+    """Return what a reference stands for; anything else as it is."""
+    while "$ref" in node:
+        kind, name = str(node["$ref"]).split("/")[-2:]
+        node = document.get("components", {}).get(kind, {}).get(name, {})
+    return node
+
+
+def _keys(operation: Node, document: Node) -> list[Node]:
+    """Return the keys that an operation needs, each set of them with where they go."""
+    schemes = document.get("components", {}).get("securitySchemes", {})
+    parts = ("type", "scheme", "in", "name")
+    return [
+        {name: {part: schemes.get(name, {}).get(part) for part in parts} for name in requirement}
+        for requirement in operation["security"]
+    ]
 
 
 def _shown(value: Any) -> str:

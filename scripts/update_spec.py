@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "openapi.yaml"
 MAX_BYTES = 5 * 1024 * 1024
 MAX_DEPTH = 100
+SECONDS = 30
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 Document = dict[str, Any]
@@ -71,15 +73,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 def read(page: str) -> bytes:
     """Return the bytes of a page; raise UpdateError where it cannot be read or is too large."""
+    start = time.monotonic()
     try:
         if page.startswith("https://"):
-            with httpx.stream("GET", page, follow_redirects=True, timeout=30) as answer:
+            with httpx.stream("GET", page, follow_redirects=True, timeout=SECONDS) as answer:
                 answer.raise_for_status()
+                if answer.url.scheme != "https":
+                    raise UpdateError(
+                        f"{page} leads to {answer.url}, which anybody may have changed"
+                    )
                 content = b""
                 for chunk in answer.iter_bytes():
                     content += chunk
                     if len(content) > MAX_BYTES:
                         break
+                    if time.monotonic() > start + SECONDS:
+                        raise UpdateError(f"{page} did not come whole within {SECONDS} seconds")
         elif "://" in page:
             raise UpdateError(f"{page} is neither a file nor an https:// address")
         else:
@@ -283,13 +292,22 @@ def _assemble(parts: Mapping[str, Any]) -> Document:
 def _agree(place: str, value: Any, taken: Document, where: dict[str, Slice], each: Slice) -> None:
     """Take a part, or raise UpdateError where another page says something else of it."""
     if place in taken and taken[place] != value:
-        names = place.replace("\x1f", " ")
+        names, ours, theirs = _difference(place.split("\x1f"), taken[place], value)
         raise UpdateError(
-            f"{where[place].page} and {each.page} disagree about {names}: "
-            f"{taken[place]!r:.300} and {value!r:.300}"
+            f"{where[place].page} and {each.page} disagree about {' '.join(names)}: "
+            f"{ours!r:.300} and {theirs!r:.300}"
         )
     if place not in taken:
         taken[place], where[place] = value, each
+
+
+def _difference(place: list[str], one: Any, other: Any) -> tuple[list[str], Any, Any]:
+    """Return the first place below `place` in which two values differ, and what stands there."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in [*one, *other]:
+            if one.get(name) != other.get(name):
+                return _difference([*place, str(name)], one.get(name), other.get(name))
+    return place, one, other
 
 
 def _check_version(old: Document, new: Document, *, prune: bool) -> None:

@@ -15,6 +15,13 @@ from mountsea_banana import __version__
 ROOT = Path(__file__).parent.parent
 
 
+def test_the_changelog_tells_of_this_version_or_of_what_is_unreleased() -> None:
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    released = [heading for heading in headings if heading != "[Unreleased]"]
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", each) for each in released)
+    assert headings[0] == "[Unreleased]" or headings[0].startswith(f"[{__version__}] - ")
+
+
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")

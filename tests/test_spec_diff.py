@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,26 @@ EDITS: list[tuple[str, Edit, str, str]] = [
         "servers: https://api.mountsea.ai became https://new.example",
     ),
     ("security goes", lambda d: post(d).pop("security"), "compatible", "no key is needed any more"),
+    (
+        "the key goes elsewhere",
+        lambda d: d["components"]["securitySchemes"].update(
+            bearerAuth={"type": "apiKey", "in": "query", "name": "key"}
+        ),
+        "breaking",
+        "the key is another, or goes elsewhere",
+    ),
+    (
+        "an operation has a server of its own",
+        lambda d: d["paths"][SUBMIT].update(servers=[{"url": "https://new.example"}]),
+        "risky",
+        "POST /gemini/image/generate: the servers of its own changed",
+    ),
+    (
+        "an operation is deprecated",
+        lambda d: post(d).update(deprecated=True),
+        "risky",
+        "the operation is deprecated now",
+    ),
     (
         "the media type changes",
         lambda d: post(d)["requestBody"]["content"].update(
@@ -312,6 +334,19 @@ def test_a_limit_is_tightened_or_loosened(edit: Edit, level: str, said: str) -> 
     assert said in str(change)
 
 
+@pytest.mark.parametrize("kind", ["parameters", "requestBodies", "responses"])
+def test_a_part_that_moves_into_the_components_is_no_change(kind: str) -> None:
+    after = copy.deepcopy(SPEC)
+    holder, place = {
+        "parameters": (after["paths"][LOOK]["get"]["parameters"], 0),
+        "requestBodies": (post(after), "requestBody"),
+        "responses": (post(after)["responses"], "201"),
+    }[kind]
+    after["components"][kind] = {"Moved": holder[place]}
+    holder[place] = {"$ref": f"#/components/{kind}/Moved"}
+    assert spec_diff.compare(SPEC, after) == []
+
+
 def test_a_schema_that_holds_itself_is_compared_once() -> None:
     base = copy.deepcopy(SPEC)
     reference = {"$ref": "#/components/schemas/TaskResultDto"}
@@ -322,7 +357,12 @@ def test_a_schema_that_holds_itself_is_compared_once() -> None:
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Callable[[Edit], tuple[str, str]]:
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Edit], tuple[str, str]]:
+    """Return what writes the spec, and an edited one, into files; no oasdiff is on PATH."""
+    folders = os.environ["PATH"].split(os.pathsep)
+    without = [folder for folder in folders if not Path(folder, "oasdiff").exists()]
+    monkeypatch.setenv("PATH", os.pathsep.join(without))
+
     def write(edit: Edit) -> tuple[str, str]:
         (tmp_path / "old.yaml").write_text(yaml.safe_dump(SPEC))
         (tmp_path / "new.yaml").write_text(yaml.safe_dump(changed(edit)))
@@ -346,6 +386,28 @@ def test_the_exit_status_says_whether_anything_breaks(
     )
     assert spec_diff.main(["--base", old, "--spec", old, "--format", "markdown"]) == 0
     assert capsys.readouterr().out == "The spec did not change.\n"
+    assert spec_diff.main(["--base", old, "--spec", old]) == 0
+    assert capsys.readouterr().out == "spec-diff: nothing changed\n"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda d: d.update(info=None),
+        lambda d: d["paths"][SUBMIT].update(post=None),
+        lambda d: d["paths"][LOOK]["get"]["parameters"][0].pop("name"),
+        lambda d: schema(d, "NanoImageDto")["properties"].update(prompt=None),
+        lambda d: field(d, "prompt").update(maxLength="ten"),
+    ],
+)
+def test_what_is_not_valid_is_2_and_one_line(
+    files: Callable[[Edit], tuple[str, str]], capsys: pytest.CaptureFixture[str], edit: Edit
+) -> None:
+    old, new = files(edit)
+    assert spec_diff.main(["--base", old, "--spec", new]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("spec-diff: new.yaml is no OpenAPI document: ")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -368,3 +430,63 @@ def test_what_cannot_be_compared_is_2(
     monkeypatch.chdir(ROOT)
     assert spec_diff.main([f"--base={base}", "--spec", spec]) == 2
     assert said in capsys.readouterr().err
+
+
+def stub(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a program of the name oasdiff on PATH, first of all."""
+    program = folder / "oasdiff"
+    program.write_text(script)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (
+            "#!/bin/sh\necho \"$*\"; echo; grep -c '[-] nano-banana-pro' old.yaml new.yaml\n",
+            "oasdiff: breaking old.yaml new.yaml --format singleline\n"
+            "oasdiff: old.yaml:1\noasdiff: new.yaml:0\n",
+        ),
+        (
+            "#!/bin/sh\necho 'Error: unknown flag' >&2; exit 101\n",
+            "oasdiff: failed with exit status 101:\noasdiff: Error: unknown flag\n",
+        ),
+        ("#!/bin/sh\nsleep 20 & wait\n", "oasdiff: no answer within 0.3 seconds\n"),
+        ("no program", "oasdiff: cannot be run: Exec format error\n"),
+        ("#!/bin/sh\n", ""),
+    ],
+    ids=["finds", "fails", "hangs", "is no program", "finds nothing"],
+)
+def test_the_opinion_of_oasdiff_follows_and_has_no_say_in_the_exit_status(
+    files: Callable[[Edit], tuple[str, str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    said: str,
+) -> None:
+    old, new = files(lambda d: field(d, "model")["enum"].remove("nano-banana-pro"))
+    assert spec_diff.main(["--base", old, "--spec", new]) == 1
+    without = capsys.readouterr().out
+    stub(tmp_path, script, monkeypatch)
+    monkeypatch.setattr(spec_diff, "OASDIFF_SECONDS", 0.3)
+    start = time.perf_counter()
+    assert spec_diff.main(["--base", old, "--spec", new]) == 1
+    assert capsys.readouterr().out == without + said
+    assert spec_diff.main(["--base", new, "--spec", old]) == 0
+    assert time.perf_counter() - start < 5
+
+
+def test_a_pull_request_shows_the_opinion_of_oasdiff_as_it_is(
+    files: Callable[[Edit], tuple[str, str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old, _ = files(lambda d: None)
+    stub(tmp_path, "#!/bin/sh\necho 'error at new.yaml, in API `GET /a` *gone*'\n", monkeypatch)
+    assert spec_diff.main(["--base", old, "--spec", old, "--format", "markdown"]) == 0
+    assert capsys.readouterr().out == (
+        "The spec did not change.\n\n### oasdiff\n\n    error at new.yaml, in API `GET /a` *gone*\n"
+    )

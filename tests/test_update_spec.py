@@ -154,7 +154,10 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
         ([page(SUBMIT, lambda d: d.update(components=5))], "not valid OpenAPI"),
         ([page(SUBMIT, titled)], "another API needs a spec of its own"),
         ([page(SUBMIT), page(LOOK, titled)], "disagree about info"),
-        ([page(SUBMIT), page(LOOK, disagreement)], "disagree about components securitySchemes"),
+        (
+            [page(SUBMIT), page(LOOK, disagreement)],
+            "disagree about components securitySchemes bearerAuth bearerFormat: 'JWT' and 'opaque'",
+        ),
         (["```yaml\na: !!python/object:os.system x\n```"], "a tag in line 1"),
         ([f"```yaml\n{LAUGHS}```"], "an alias in line 2"),
         (["```yaml\na: " + "[" * 5000 + "]" * 5000 + "\n```"], "nested deeper than 100"),
