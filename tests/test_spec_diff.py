@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from scripts import spec_diff
+from tests import drift
 
 ROOT = Path(__file__).parent.parent
 SPEC: dict[str, Any] = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
@@ -43,7 +44,7 @@ EDITS: list[tuple[str, Edit, str, str]] = [
     ("an operation goes", lambda d: d["paths"].pop(LOOK), "breaking", "the operation is gone"),
     (
         "an operation comes",
-        lambda d: d["paths"].update({"/m": {"get": {"responses": {}}}}),
+        lambda d: d["paths"].update({"/m": {"get": {"responses": {"200": {"description": ""}}}}}),
         "compatible",
         "GET /m: the operation is new",
     ),
@@ -141,9 +142,9 @@ EDITS: list[tuple[str, Edit, str, str]] = [
     ),
     (
         "a type changes",
-        lambda d: field(d, "num_images").update(type="string"),
+        lambda d: field(d, "num_images").update(type="boolean", default=True),
         "breaking",
-        "the type number became string",
+        "the type number became boolean",
     ),
     (
         "a limit comes",
@@ -213,7 +214,7 @@ EDITS: list[tuple[str, Edit, str, str]] = [
     ),
     (
         "an answer's field is optional",
-        lambda d: schema(d, "TaskIdDto")["required"].clear(),
+        lambda d: schema(d, "TaskIdDto").pop("required"),
         "breaking",
         "201.taskId: the property may be absent now",
     ),
@@ -225,9 +226,9 @@ EDITS: list[tuple[str, Edit, str, str]] = [
     ),
     (
         "an answer's value comes",
-        lambda d: field(d, "status", "TaskResultDto")["enum"].append("queued"),
+        lambda d: field(d, "status", "TaskResultDto")["enum"].append("paused"),
         "risky",
-        "200.status: the value queued is new",
+        "200.status: the value paused is new",
     ),
     (
         "an answer's value goes",
@@ -242,7 +243,7 @@ EDITS: list[tuple[str, Edit, str, str]] = [
         "it may not be null any more",
     ),
     (
-        "an answer's limit is loosened",
+        "an answer has alternatives",
         lambda d: field(d, "traceId", "TaskResultDto").update(oneOf=[{}]),
         "risky",
         "oneOf changed, which this tool does not look into",
@@ -274,7 +275,9 @@ EDITS: list[tuple[str, Edit, str, str]] = [
     ),
     (
         "a parameter comes",
-        lambda d: d["paths"][LOOK]["get"]["parameters"].append({"name": "a", "in": "query"}),
+        lambda d: d["paths"][LOOK]["get"]["parameters"].append(
+            {"name": "a", "in": "query", "schema": {"type": "string"}}
+        ),
         "compatible",
         "query a: the parameter is new",
     ),
@@ -308,6 +311,45 @@ def test_an_edit_is_named_with_what_it_means(edit: Edit, level: str, said: str) 
     assert matching, lines
     assert all(line.startswith(f"{level}: ") for line in matching)
     assert matching == lines or level == "breaking" or "comes" in said or len(lines) <= 2
+
+
+# What each edit leaves to a person; the others leave nothing.
+UNDECIDED = {
+    "an operation goes": ["GET /gemini/task/result is gone"],
+    "an operation comes": ["GET /m is new"],
+    "a method changes": [
+        "PUT /gemini/image/generate is new",
+        "POST /gemini/image/generate is gone",
+    ],
+    "a path changes": ["POST /v2/image is new", "POST /gemini/image/generate is gone"],
+    "a field goes": [
+        "resolution 1K, 2K, 4K is gone",
+        "openapi.yaml no longer says 'The resolution of the image, only valid when",
+    ],
+    "a value goes": ["model nano-banana-pro is gone"],
+    "a value comes": ["aspect_ratio 2:1 is new"],
+    "an enum goes": ["model nano-banana-2, nano-banana-fast, nano-banana-pro is gone"],
+    "a default changes": ["the default model is nano-banana-2"],
+    "words change": ["openapi.yaml no longer says 'The resolution of the image, only valid when"],
+    "an answer's value comes": ["the status paused is new"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [pytest.param(*each[:2], id=each[0]) for each in EDITS if each[0] != "a schema is renamed"],
+)
+def test_an_edit_names_what_a_person_must_decide_and_no_more(name: str, edit: Edit) -> None:
+    document = spec_diff.read(yaml.safe_dump(changed(edit)).encode(), "openapi.yaml")
+    lines = drift.undecided(document)
+    expected = UNDECIDED.get(name, [])
+    assert len(lines) == len(expected), lines
+    assert all(line.startswith(start) for line, start in zip(lines, expected, strict=True)), lines
+
+
+def test_a_renamed_schema_is_named_first() -> None:
+    after = changed(lambda d: rename(d, "NanoImageDto", "ImageRequest"))
+    assert drift.undecided(after)[0].startswith("the schema NanoImageDto is gone")
 
 
 @pytest.mark.parametrize(

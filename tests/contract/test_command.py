@@ -189,6 +189,7 @@ def test_a_run_that_sent_too_little_for_a_rule_is_2(
         (["--base-url", "http://127.0.0.1:1"], "no server to test at http://127.0.0.1:1"),
         (["--base-url", "https://127.0.0.1:1"], "no server to test at https://127.0.0.1:1"),
         (["--base-url", "127.0.0.1:8000"], "is no http(s) address of a server"),
+        (["--base-url", ""], "is no http(s) address of a server"),
         (["--base-url", "http://example.com"], "would send the key in the clear"),
         (["--base-url", "https://example.com"], "set MOUNTSEA_API_KEY"),
         (["--base-url", "http://127.0.0.1:1", "--budget", "-1"], "from 0 up"),

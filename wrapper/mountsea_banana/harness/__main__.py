@@ -117,14 +117,14 @@ def _main(options: argparse.Namespace) -> int:
 def _budget(options: argparse.Namespace) -> int | None:
     if options.budget is not None and options.budget < 0:
         raise ValueError(f"a budget is a number from 0 up, not {options.budget}")
-    here = not options.base_url or is_loopback(urlsplit(options.base_url).hostname or "")
+    here = options.base_url is None or is_loopback(urlsplit(options.base_url).hostname or "")
     return options.budget if options.budget is not None or here else 0
 
 
 @contextlib.contextmanager
 def _server(options: argparse.Namespace) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Give the address of the server under test, and its keys."""
-    if not options.base_url:
+    if options.base_url is None:
         with _mock(options.spec) as base_url:
             yield base_url, _keys(*MOCK_KEYS)
         return
