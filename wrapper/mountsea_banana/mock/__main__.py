@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m mountsea_banana.mock") -> int:
     """Serve until interrupted; return the exit status, 2 where the server cannot start."""
-    parser = argparse.ArgumentParser(prog="python -m mountsea_banana.mock", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="the address to bind to")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--spec", type=Path, help="an OpenAPI document to serve")

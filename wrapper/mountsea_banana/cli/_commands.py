@@ -1,0 +1,223 @@
+"""The commands and their options, and nothing else: what they do stands in `_follow`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import click
+
+from mountsea_banana import ConfigurationError, NanoBanana, Task, _options, _settings
+from mountsea_banana._rules import RULES, check_request
+
+from ._failures import BAD_USE, INTERRUPTED
+from ._follow import Options, follow
+from ._screen import printable
+
+NAME = "nano-banana"
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    the task failed
+  2    bad use, such as a broken rule or no key; nothing was sent
+  3    network, server, or a file that could not be saved; a task goes on
+  4    outcome unknown: the request may have been charged
+  130  interrupted
+"""
+ENVIRONMENT = """\b
+Environment:
+  MOUNTSEA_API_KEY   the key of your account
+  MOUNTSEA_BASE_URL  the address of the API
+  NO_COLOR           no colours
+"""
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run a command; return its exit code."""
+    try:
+        code: int = commands.main(arguments, NAME, standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    return code
+
+
+@click.group(epilog=f"{EXIT_CODES}\n{ENVIRONMENT}")
+def commands() -> None:
+    """Make and edit pictures with Mountsea's Nano Banana.
+
+    What is accepted is charged. A request that would fail is refused before it is sent, and no
+    request is sent twice.
+    """
+
+
+def _seconds(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    try:
+        return _settings.seconds(value)
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _values(hint: Any) -> list[str]:
+    """Return the texts that a type of literals allows."""
+    return [hint] if isinstance(hint, str) else [v for part in get_args(hint) for v in _values(part)]
+
+
+_REQUEST = (
+    click.option("--model", type=click.Choice(_values(_options.Model)), help="Which model."),
+    click.option("--aspect-ratio", type=click.Choice(_values(_options.AspectRatio))),
+    click.option("--resolution", type=click.Choice(_values(_options.Resolution))),
+)
+_NO_WAIT = click.option("--no-wait", is_flag=True, help="Print the task's id at once, and end.")
+_FOLLOW = (
+    click.option(
+        "-o",
+        "--output",
+        type=click.Path(),
+        help="Save the picture here: a file, or a folder. Without it, in this folder, named after "
+        "the task.",
+    ),
+    click.option("--force", is_flag=True, help="Overwrite the file where it exists."),
+    click.option(
+        "--timeout",
+        type=float,
+        default=600,
+        show_default=True,
+        metavar="SECONDS",
+        callback=_seconds,
+        help="How long to wait. The task goes on after it.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print a JSON object, and nothing else."),
+    click.option("--quiet", "-q", is_flag=True, help="Write plain lines, without a moving one."),
+    click.option("--base-url", metavar="URL", help="The address of the API."),
+)
+
+Command = Callable[..., Any]
+
+
+def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@commands.command(epilog=EXIT_CODES)
+@click.argument("prompt")
+@_with(*_REQUEST, *_FOLLOW, _NO_WAIT)
+def generate(
+    prompt: str, model: Any, aspect_ratio: Any, resolution: Any, **options: Any
+) -> int:
+    """Make a picture of PROMPT, and save it."""
+
+    def start(client: NanoBanana) -> Task:
+        return client.generate(
+            prompt, model=model, aspect_ratio=aspect_ratio, resolution=resolution
+        )
+
+    return follow(start, Options(**options), is_submission=True)
+
+
+@commands.command(epilog=EXIT_CODES)
+@click.argument("prompt")
+@click.argument("urls", metavar="URL...", nargs=-1)
+@_with(*_REQUEST, *_FOLLOW, _NO_WAIT)
+def edit(
+    prompt: str,
+    urls: Sequence[str],
+    model: Any,
+    aspect_ratio: Any,
+    resolution: Any,
+    **options: Any,
+) -> int:
+    """Edit the pictures at the addresses URL as PROMPT says, and save the result."""
+
+    def start(client: NanoBanana) -> Task:
+        return client.edit(
+            prompt, urls, model=model, aspect_ratio=aspect_ratio, resolution=resolution
+        )
+
+    return follow(start, Options(**options), is_submission=True)
+
+
+@commands.command(epilog=EXIT_CODES)
+@click.argument("task_id")
+@_with(*_FOLLOW)
+def result(task_id: str, **options: Any) -> int:
+    """Wait for the task TASK_ID, and save its picture. It costs nothing."""
+    wishes = Options(**options, no_wait=False)
+    return follow(lambda client: client.task(task_id), wishes, is_submission=False)
+
+
+@commands.command()
+@click.option("--check", metavar="JSON", help="Judge a request's body; `-` reads it from stdin.")
+def rules(check: str | None) -> int:
+    """Show the rules that a request has to keep, or judge one. Nothing is sent."""
+    if check is None:
+        _show_rules()
+        return 0
+    try:
+        text = click.get_binary_stream("stdin").read() if check == "-" else check
+        body = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"no JSON: {error}", param_hint="--check") from error
+    violations = check_request(body)
+    for violation in violations:
+        click.echo(printable(f"{violation.message} ({violation.rule})"))
+    if not violations:
+        click.echo("the request keeps the rules")
+    return BAD_USE if violations else 0
+
+
+def _show_rules() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        for rule in RULES:
+            click.echo(f"{rule.id}\t{rule.sentence}")
+        return
+    table = Table("rule", "in the vendor's words")
+    for rule in RULES:
+        table.add_row(rule.id, rule.sentence)
+    console.print(table)
+
+
+@commands.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def mock(arguments: Sequence[str]) -> int:
+    """Serve a mock of the API, which costs nothing. `mock --help` names its options."""
+    try:
+        from mountsea_banana.mock.__main__ import main
+    except ImportError as error:
+        raise click.UsageError(
+            f"{error.name} is missing: pip install 'mountsea-banana[mock]'"
+        ) from error
+    return main(list(arguments), prog=f"{NAME} mock")
+
+
+@commands.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of SHELL.
+
+    \b
+    For bash, put into ~/.bashrc:   eval "$(nano-banana completion bash)"
+    For zsh, put into ~/.zshrc:     eval "$(nano-banana completion zsh)"
+    For fish:  nano-banana completion fish > ~/.config/fish/completions/nano-banana.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None  # noqa: S101
+    click.echo(kind(commands, {}, NAME, "_NANO_BANANA_COMPLETE").source())
