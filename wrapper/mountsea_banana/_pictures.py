@@ -125,7 +125,7 @@ def obstacle(path: str, *, overwrite: bool) -> str | None:
             names = [target.with_name(target.name + suffix) for suffix, _ in _FORMATS]
         taken = [str(name) for name in names if os.path.lexists(name)]
         if taken and not overwrite:
-            return f"{taken[0]} exists"
+            return f"{taken[0]} exists; pass overwrite=True to replace it"
         folder = target if _is_folder(path) else target.parent
         nearest = next(each for each in (folder, *folder.parents) if each.exists())
         if not nearest.is_dir():

@@ -1,19 +1,20 @@
-"""The commands and their options, and nothing else: what they do stands in `_follow`."""
+"""The commands and their options; what they do stands in `_follow`.
+
+What takes long to import is imported where it is used, so that `--help` does without it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from mountsea_banana import ConfigurationError, NanoBanana, Task, _options, _settings
-from mountsea_banana._rules import RULES, check_request
+from mountsea_banana import _options
 
-from ._failures import BAD_USE, INTERRUPTED
-from ._follow import Options, follow
-from ._screen import printable
+if TYPE_CHECKING:
+    from mountsea_banana import NanoBanana, Task
 
 NAME = "nano-banana"
 
@@ -42,7 +43,7 @@ def run(arguments: Sequence[str] | None) -> int:
         error.show()
         return error.exit_code
     except click.Abort:
-        return INTERRUPTED
+        return 130
     return code
 
 
@@ -55,16 +56,20 @@ def commands() -> None:
     """
 
 
-def _seconds(context: click.Context, parameter: click.Parameter, value: float) -> float:
+def _seconds(text: str) -> float:
+    from mountsea_banana import ConfigurationError, _settings
+
     try:
-        return _settings.seconds(value)
+        return _settings.seconds(float(text))
     except ConfigurationError as error:
         raise click.BadParameter(str(error)) from error
 
 
 def _values(hint: Any) -> list[str]:
     """Return the texts that a type of literals allows."""
-    return [hint] if isinstance(hint, str) else [v for part in get_args(hint) for v in _values(part)]
+    return (
+        [hint] if isinstance(hint, str) else [v for part in get_args(hint) for v in _values(part)]
+    )
 
 
 _REQUEST = (
@@ -84,11 +89,10 @@ _FOLLOW = (
     click.option("--force", is_flag=True, help="Overwrite the file where it exists."),
     click.option(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=600,
         show_default=True,
         metavar="SECONDS",
-        callback=_seconds,
         help="How long to wait. The task goes on after it.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print a JSON object, and nothing else."),
@@ -111,10 +115,9 @@ def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command
 @commands.command(epilog=EXIT_CODES)
 @click.argument("prompt")
 @_with(*_REQUEST, *_FOLLOW, _NO_WAIT)
-def generate(
-    prompt: str, model: Any, aspect_ratio: Any, resolution: Any, **options: Any
-) -> int:
+def generate(prompt: str, model: Any, aspect_ratio: Any, resolution: Any, **options: Any) -> int:
     """Make a picture of PROMPT, and save it."""
+    from ._follow import Options, follow
 
     def start(client: NanoBanana) -> Task:
         return client.generate(
@@ -137,6 +140,7 @@ def edit(
     **options: Any,
 ) -> int:
     """Edit the pictures at the addresses URL as PROMPT says, and save the result."""
+    from ._follow import Options, follow
 
     def start(client: NanoBanana) -> Task:
         return client.edit(
@@ -151,6 +155,8 @@ def edit(
 @_with(*_FOLLOW)
 def result(task_id: str, **options: Any) -> int:
     """Wait for the task TASK_ID, and save its picture. It costs nothing."""
+    from ._follow import Options, follow
+
     wishes = Options(**options, no_wait=False)
     return follow(lambda client: client.task(task_id), wishes, is_submission=False)
 
@@ -159,25 +165,30 @@ def result(task_id: str, **options: Any) -> int:
 @click.option("--check", metavar="JSON", help="Judge a request's body; `-` reads it from stdin.")
 def rules(check: str | None) -> int:
     """Show the rules that a request has to keep, or judge one. Nothing is sent."""
+    from mountsea_banana import check_request
+
+    from ._screen import printable
+
     if check is None:
         _show_rules()
         return 0
     try:
-        text = click.get_binary_stream("stdin").read() if check == "-" else check
-        body = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        body = json.loads(click.open_file("-", "rb").read() if check == "-" else check)
+    except (ValueError, RuntimeError, OSError) as error:
         raise click.BadParameter(f"no JSON: {error}", param_hint="--check") from error
     violations = check_request(body)
     for violation in violations:
         click.echo(printable(f"{violation.message} ({violation.rule})"))
     if not violations:
         click.echo("the request keeps the rules")
-    return BAD_USE if violations else 0
+    return 2 if violations else 0
 
 
 def _show_rules() -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from mountsea_banana._rules import RULES
 
     console = Console()
     if not console.is_terminal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 from mountsea_banana import (
     AuthenticationError,
@@ -45,15 +46,29 @@ def explain(error: NanoBananaError) -> list[str]:
     """Return what went wrong and what to do, one sentence for each broken rule."""
     if isinstance(error, InvalidRequest):
         return [_FIELD.sub(_option, violation.message) for violation in error.violations]
-    said = _PICK_UP.sub(r"nano-banana result \g<id>", str(error))
-    for python, shell in _PYTHON.items():
-        said = said.replace(python, shell)
+    said = in_shell_words(str(error))
     if isinstance(error, AuthenticationError):
         said += ". Look at the key in MOUNTSEA_API_KEY"
     if isinstance(error, TaskFailed):
         facts = {"error code": error.error_code, "trace id": error.trace_id}
         said += "".join(f", {name} {fact}" for name, fact in facts.items() if fact is not None)
     return [said]
+
+
+def in_shell_words(text: str) -> str:
+    """Return a text of the library with the commands and options that do what it advises."""
+    said = _PICK_UP.sub(lambda found: shlex.join(pick_up(found["id"])), text)
+    for python, shell in _PYTHON.items():
+        said = said.replace(python, shell)
+    return said
+
+
+def pick_up(task_id: str, *options: str) -> list[str]:
+    """Return the words of the command that picks a task up again."""
+    command = ["nano-banana", "result"]
+    if task_id.startswith("-"):  # it would be read as an option
+        return [*command, *options, "--", task_id]
+    return [*command, task_id, *options]
 
 
 def _option(found: re.Match[str]) -> str:

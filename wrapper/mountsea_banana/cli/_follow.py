@@ -11,9 +11,8 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
-import click
 from attrs import define, evolve, frozen
 
 from mountsea_banana import (
@@ -27,7 +26,16 @@ from mountsea_banana import (
     _pictures,
 )
 
-from ._failures import BROKEN, DONE, INTERRUPTED, exit_code, explain
+from ._failures import (
+    BAD_USE,
+    BROKEN,
+    DONE,
+    INTERRUPTED,
+    exit_code,
+    explain,
+    in_shell_words,
+    pick_up,
+)
 from ._screen import Screen, printable, put
 
 # What the library logs of an interrupt is said here in the words of a shell.
@@ -66,20 +74,19 @@ class Known:
 def follow(start: Callable[[NanoBanana], Task], options: Options, *, is_submission: bool) -> int:
     """Start a task or pick one up, wait for it and save its picture; return the exit code.
 
-    Raises click.UsageError where the picture could not be saved: before anything is paid for.
+    A file that stands in the way is found before anything is paid for.
     """
+    screen = Screen(is_quiet=options.quiet)
     output = options.output or "."
     obstacle = None if options.no_wait else _pictures.obstacle(output, overwrite=options.force)
     if obstacle:
-        raise click.UsageError(f"--output {printable(output)}: {printable(obstacle)}")
-    screen = Screen(is_quiet=options.quiet)
+        screen.say(f"--output {output}: {in_shell_words(obstacle)}", "error")
+        return BAD_USE
     known = Known()
     with _one_interrupt(), _warnings_said(screen):
         try:
             with screen, NanoBanana(base_url=options.base_url) as client:
                 known.may_be_charged = is_submission
-                if is_submission:
-                    screen.status("submitting")
                 task = start(client)
                 known.task_id = task.id
                 screen.say(f"task {task.id}")
@@ -109,9 +116,7 @@ def follow(start: Callable[[NanoBanana], Task], options: Options, *, is_submissi
         return code
 
 
-def _wait_and_save(
-    task: Task, output: str, options: Options, known: Known, screen: Screen
-) -> Path:
+def _wait_and_save(task: Task, output: str, options: Options, known: Known, screen: Screen) -> Path:
     def update(look: TaskResult) -> None:
         known.look = look
         screen.status(look.status)
@@ -134,14 +139,10 @@ def _interruption(known: Known) -> str:
 
 
 def _pick_up(task_id: str, options: Options) -> list[str]:
-    """Return the words of the command that picks a task up again."""
     rest = ["-o", options.output] if options.output else []
     rest += ["--force"] if options.force else []
     rest += ["--base-url", options.base_url] if options.base_url else []
-    command = ["nano-banana", "result"]
-    if task_id.startswith("-"):  # it would be read as an option
-        return [*command, *rest, "--", task_id]
-    return [*command, task_id, *rest]
+    return pick_up(task_id, *rest)
 
 
 def _put_result(known: Known, options: Options) -> str | None:
@@ -173,7 +174,7 @@ def _document(known: Known) -> str:
 def _one_interrupt() -> Iterator[None]:
     """Let the first Ctrl-C or SIGTERM interrupt; what is then said is not cut short by another."""
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(*_: object) -> None:
         for each in before:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -193,7 +194,7 @@ def _one_interrupt() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _warnings_said(screen: Screen) -> Iterator[None]:
-    def say(message: Warning | str, *place: object) -> None:
+    def say(message: Warning | str, *_: Any, **__: Any) -> None:
         screen.say(str(message), "warning")
 
     with warnings.catch_warnings():

@@ -77,7 +77,7 @@ class Screen:
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
-            self._progress.add_task("")
+            self._progress.add_task("waiting")
             self._progress.start()
         return self
 
