@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from mountsea_banana import _options
+from mountsea_banana import _options, _rules
 
 if TYPE_CHECKING:
     from mountsea_banana import NanoBanana, Task
@@ -73,9 +73,21 @@ def _values(hint: Any) -> list[str]:
 
 
 _REQUEST = (
-    click.option("--model", type=click.Choice(_values(_options.Model)), help="Which model."),
-    click.option("--aspect-ratio", type=click.Choice(_values(_options.AspectRatio))),
-    click.option("--resolution", type=click.Choice(_values(_options.Resolution))),
+    click.option(
+        "--model",
+        type=click.Choice(_values(_options.Model)),
+        help=f"By default {_rules.DEFAULT_MODEL}.",
+    ),
+    click.option(
+        "--aspect-ratio",
+        type=click.Choice(_values(_options.AspectRatio)),
+        help=f"{', '.join(_rules.WIDE_RATIOS)} only with {' and '.join(_rules.WIDE_RATIO_MODELS)}.",
+    ),
+    click.option(
+        "--resolution",
+        type=click.Choice(_values(_options.Resolution)),
+        help=f"Only with {' and '.join(_rules.RESOLUTION_MODELS)}.",
+    ),
 )
 _NO_WAIT = click.option("--no-wait", is_flag=True, help="Print the task's id at once, and end.")
 _FOLLOW = (
@@ -165,8 +177,6 @@ def result(task_id: str, **options: Any) -> int:
 @click.option("--check", metavar="JSON", help="Judge a request's body; `-` reads it from stdin.")
 def rules(check: str | None) -> int:
     """Show the rules that a request has to keep, or judge one. Nothing is sent."""
-    from mountsea_banana import check_request
-
     from ._screen import printable
 
     if check is None:
@@ -176,7 +186,7 @@ def rules(check: str | None) -> int:
         body = json.loads(click.open_file("-", "rb").read() if check == "-" else check)
     except (ValueError, RuntimeError, OSError) as error:
         raise click.BadParameter(f"no JSON: {error}", param_hint="--check") from error
-    violations = check_request(body)
+    violations = _rules.check_request(body)
     for violation in violations:
         click.echo(printable(f"{violation.message} ({violation.rule})"))
     if not violations:
@@ -186,17 +196,15 @@ def rules(check: str | None) -> int:
 
 def _show_rules() -> None:
     from rich.console import Console
-    from rich.table import Table
-
-    from mountsea_banana._rules import RULES
+    from rich.table import Column, Table
 
     console = Console()
     if not console.is_terminal:
-        for rule in RULES:
+        for rule in _rules.RULES:
             click.echo(f"{rule.id}\t{rule.sentence}")
         return
-    table = Table("rule", "in the vendor's words")
-    for rule in RULES:
+    table = Table(Column("rule", overflow="fold"), "in the vendor's words")
+    for rule in _rules.RULES:
         table.add_row(rule.id, rule.sentence)
     console.print(table)
 
