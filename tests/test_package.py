@@ -35,8 +35,8 @@ def test_the_wheel_holds_both_packages_and_nothing_else(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     metadata = f"mountsea_banana-{__version__}.dist-info"
-    extra = {f"{metadata}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")}
-    assert names == sources() | extra
+    extra = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
+    assert names == sources() | {f"{metadata}/{name}" for name in extra}
     for needed in (
         "mountsea_api/openapi.yaml",
         "mountsea_api/py.typed",
@@ -46,6 +46,15 @@ def test_the_wheel_holds_both_packages_and_nothing_else(dist: Path) -> None:
         "mountsea_banana/harness/report.html",
     ):
         assert needed in names
+
+
+def test_the_wheel_brings_the_command(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    name = f"mountsea_banana-{__version__}.dist-info/entry_points.txt"
+    entry_points = zipfile.ZipFile(wheel).read(name).decode()
+    assert entry_points.split() == [
+        *("[console_scripts]", "nano-banana", "=", "mountsea_banana.cli:main")
+    ]
 
 
 def test_the_metadata_names_what_each_extra_adds(dist: Path) -> None:

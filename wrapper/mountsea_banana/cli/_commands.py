@@ -94,7 +94,7 @@ _FOLLOW = (
     click.option(
         "-o",
         "--output",
-        type=click.Path(),
+        type=click.Path(readable=False),
         help="Save the picture here: a file, or a folder. Without it, in this folder, named after "
         "the task.",
     ),

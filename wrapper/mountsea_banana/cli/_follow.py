@@ -93,6 +93,8 @@ def follow(start: Callable[[NanoBanana], Task], options: Options, *, is_submissi
                 if not options.no_wait:
                     known.path = _wait_and_save(task, output, options, known, screen)
             code, goes_on = DONE, options.no_wait
+            if known.path:
+                screen.say(f"done in {screen.seconds:.0f} s")
         except KeyboardInterrupt:
             code, goes_on = INTERRUPTED, True
             known.fault = _interruption(known)
@@ -122,9 +124,7 @@ def _wait_and_save(task: Task, output: str, options: Options, known: Known, scre
         screen.status(look.status)
 
     look = task.wait(timeout=options.timeout, on_update=update)
-    path = look.save(output, overwrite=options.force)
-    screen.say(f"done in {screen.seconds:.0f} s")
-    return path
+    return look.save(output, overwrite=options.force)
 
 
 def _interruption(known: Known) -> str:
