@@ -53,7 +53,9 @@ Run = Callable[..., Ran]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
     """Run a command in an empty folder, against the server at `url`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MOUNTSEA_API_KEY", "test-token")
@@ -63,9 +65,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         if url:
             monkeypatch.setenv("MOUNTSEA_BASE_URL", url)
         code = main(arguments)
-        return Ran(code, *capsys.readouterr())
+        said = capsys.readouterr()
+        return Ran(code, said.out, said.err)
 
-    return run
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -317,8 +323,10 @@ def test_a_server_that_is_not_there_is_no_charge(run: Run) -> None:
     assert "nothing was charged" in ran.err
 
 
-def test_a_wrong_key_says_where_to_look(run: Run, server: MockServer) -> None:
-    os.environ["MOUNTSEA_API_KEY"] = "wrong"
+def test_a_wrong_key_says_where_to_look(
+    run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOUNTSEA_API_KEY", "wrong")
     ran = run("result", "t-1", url=server.url)
     assert ran.code == 3
     assert "401" in ran.err
@@ -418,7 +426,6 @@ def test_every_error_of_the_library_has_its_exit_code() -> None:
 def test_an_interrupted_wait_names_the_command_that_goes_on(
     number: signal.Signals, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = signal.getsignal(number)
     with FaultServer(SUBMITTED, look("processing")) as server:
         monkeypatch.setattr(Clock, "sleep", lambda self, seconds: signal.raise_signal(number))
         ran = run("generate", "a cat", "-o", "cat.png", "--json", url=server.url)
@@ -426,7 +433,15 @@ def test_an_interrupted_wait_names_the_command_that_goes_on(
     assert "interrupted: task t-1 goes on" in ran.err
     assert "\n  nano-banana result t-1 -o cat.png\n" in ran.err
     assert only_json(ran)["status"] == "processing"
-    assert signal.getsignal(number) is before
+    assert signal.getsignal(number) is signal.SIG_IGN  # what is said is not cut short
+
+
+def test_a_command_that_was_not_interrupted_leaves_the_signals_as_they_were(
+    run: Run, server: MockServer
+) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert run("generate", "a cat", url=server.url).code == 0
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_an_interrupted_submission_says_that_its_outcome_is_unknown(
@@ -455,12 +470,9 @@ def test_an_interrupt_before_the_submission_says_that_nothing_was_sent(
 def test_a_background_job_does_not_end_by_ctrl_c(
     run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        monkeypatch.setattr(Clock, "sleep", lambda *_: signal.raise_signal(signal.SIGINT))
-        assert run("generate", "a cat", url=server.url).code == 0
-    finally:
-        signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    monkeypatch.setattr(Clock, "sleep", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert run("generate", "a cat", url=server.url).code == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -172,7 +172,7 @@ def _document(known: Known) -> str:
 
 @contextlib.contextmanager
 def _one_interrupt() -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM interrupt; what is then said is not cut short by another."""
+    """Let the first Ctrl-C or SIGTERM interrupt, and no other cut short what is said after it."""
 
     def interrupt(*_: object) -> None:
         for each in before:
@@ -189,7 +189,8 @@ def _one_interrupt() -> Iterator[None]:
         yield
     finally:
         for each, old in before.items():
-            signal.signal(each, old)
+            if signal.getsignal(each) is interrupt:
+                signal.signal(each, old)
 
 
 @contextlib.contextmanager
