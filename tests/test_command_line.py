@@ -59,7 +59,9 @@ def run(
     """Run a command in an empty folder, against the server at `url`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MOUNTSEA_API_KEY", "test-token")
-    monkeypatch.setattr(Clock, "sleep", lambda self, seconds: None)
+    slept = [0.0]
+    monkeypatch.setattr(Clock, "sleep", lambda self, seconds: slept.append(seconds))
+    monkeypatch.setattr(Clock, "monotonic", lambda self: sum(slept))
 
     def run(*arguments: str, url: str | None = None) -> Ran:
         if url:

@@ -23,7 +23,7 @@ Exit codes:
   0    done
   1    the task failed
   2    bad use, such as a broken rule or no key; nothing was sent
-  3    network, server, or a file that could not be saved; a task goes on
+  3    network, server, or saving the file; a task that has an id goes on
   4    outcome unknown: the request may have been charged
   130  interrupted
 """

@@ -109,7 +109,7 @@ def follow(start: Callable[[NanoBanana], Task], options: Options, *, is_submissi
             if isinstance(error, DownloadError):
                 options = evolve(options, output="other.png")
         if known.task_id and goes_on:
-            screen.say("pick the task up again, which costs nothing:")
+            screen.say("pick the task up, which costs nothing:")
             screen.command(_pick_up(known.task_id, options))
         fault = _put_result(known, options) if code == DONE or options.as_json else None
         if fault:

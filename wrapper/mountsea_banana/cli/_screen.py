@@ -74,8 +74,6 @@ class Screen:
                 TimeElapsedColumn(),
                 console=self._console,
                 transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
             )
             self._progress.add_task("waiting")
             self._progress.start()
