@@ -39,8 +39,9 @@ typecheck: $(READY) ## mypy --strict and pyright
 	@$(VENV)/bin/pyright --warnings
 
 unit: $(READY)
+	@$(VENV)/bin/pytest -q tests/test_start_up.py
 	@$(PYTEST) tests/contract/test_harness.py
-	@$(PYTEST) --ignore tests/contract/test_harness.py --cov --cov-report=term
+	@$(PYTEST) --ignore tests/contract/test_harness.py --ignore tests/test_start_up.py --cov --cov-report=term
 
 demo: $(READY) ## start the mock, make and edit a picture through the wrapper, and say where they are
 	@$(RUN) scripts/demo.py

@@ -42,11 +42,8 @@ def test_the_wheel_holds_both_packages_the_plugin_and_nothing_else(dist: Path) -
     (wheel,) = dist.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     metadata = f"mountsea_banana-{__version__}.dist-info"
-    extra = {
-        f"{metadata}/{name}"
-        for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
-    }
-    assert names == sources() | extra
+    extra = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
+    assert names == sources() | {f"{metadata}/{name}" for name in extra}
     for needed in (
         "mountsea_api/openapi.yaml",
         "mountsea_api/py.typed",
@@ -56,6 +53,16 @@ def test_the_wheel_holds_both_packages_the_plugin_and_nothing_else(dist: Path) -
         "mountsea_banana/harness/report.html",
     ):
         assert needed in names
+
+
+def test_the_wheel_brings_the_command_and_the_plugin(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    name = f"mountsea_banana-{__version__}.dist-info/entry_points.txt"
+    entry_points = zipfile.ZipFile(wheel).read(name).decode()
+    assert entry_points.split() == [
+        *("[console_scripts]", "nano-banana", "=", "mountsea_banana.cli:main"),
+        *("[pytest11]", "mountsea_banana", "=", "pytest_mountsea_banana"),
+    ]
 
 
 def test_the_metadata_names_what_each_extra_adds(dist: Path) -> None:
@@ -70,6 +77,7 @@ def test_the_metadata_names_what_each_extra_adds(dist: Path) -> None:
     assert "License-Expression: MIT" in metadata
     assert "Requires-Python: >=3.11" in metadata
     assert "Classifier: Typing :: Typed" in metadata
+    assert "Project-URL: API documentation, https://docs.mountsea.ai" in metadata
 
 
 def test_the_sdist_holds_what_the_wheel_is_built_from(dist: Path) -> None:

@@ -111,6 +111,36 @@ def check_free(path: Path | str, look: Look, *, overwrite: bool) -> None:
         raise _unwritable(path, look, "it exists; pass overwrite=True to replace it")
 
 
+def obstacle(path: str, *, overwrite: bool) -> str | None:
+    """Say what would keep a picture from being saved as `path`, as far as it shows beforehand.
+
+    Where `path` has no suffix, the picture brings it: no file may stand under any of them.
+    """
+    try:
+        target = Path(path)
+        names = [target]
+        if _is_folder(path):
+            names = []  # the file is named after a task that is still to come
+        elif not target.suffix:
+            names = [target.with_name(target.name + suffix) for suffix, _ in _FORMATS]
+        taken = [str(name) for name in names if os.path.lexists(name)]
+        if taken and not overwrite:
+            return f"{taken[0]} exists; pass overwrite=True to replace it"
+        folder = target if _is_folder(path) else target.parent
+        nearest = next(each for each in (folder, *folder.parents) if each.exists())
+        if not nearest.is_dir():
+            return f"{nearest} is no folder"
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            return f"the folder {nearest} is not writable"
+    except (ValueError, OSError) as error:
+        return describe(error)
+    return None
+
+
+def _is_folder(path: Path | str) -> bool:
+    return Path(path).is_dir() or str(path).endswith(("/", os.sep))
+
+
 def write(picture: Picture, path: Path | str, look: Look, *, overwrite: bool) -> Path:
     """Write a picture, whole or not at all; return the path of the file.
 
@@ -119,7 +149,7 @@ def write(picture: Picture, path: Path | str, look: Look, *, overwrite: bool) ->
     """
     try:
         target = Path(path)
-        if target.is_dir() or str(path).endswith(("/", os.sep)):
+        if _is_folder(path):
             name = re.sub(r"[^A-Za-z0-9._-]", "_", look.task_id).lstrip(".")[:100] or "picture"
             target = target / f"{name}{picture.suffix}"
         elif not target.suffix:

@@ -8,9 +8,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-import jsonschema_rs
-import yaml
 from attrs import field, frozen
+
+from ._extras import missing
+
+try:
+    import jsonschema_rs
+    import yaml
+except ImportError as error:
+    raise ImportError(missing(error, "mock"), name=error.name) from error
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 RULES_SCHEMA = "NanoImageDto"

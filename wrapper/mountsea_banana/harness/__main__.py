@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mountsea_banana._extras import missing
 from mountsea_banana._hosts import is_loopback
 
 SEED = 1
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _main(options)
     except ImportError as error:
-        return _cannot(f"{error.name} is missing: pip install 'mountsea-banana[contract]'")
+        return _cannot(missing(error, "contract"))
     except KeyboardInterrupt:
         return _cannot("interrupted")
 

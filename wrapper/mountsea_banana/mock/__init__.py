@@ -8,6 +8,8 @@ Needs the extra `mock`.
 
 from typing import TYPE_CHECKING, Any
 
+from mountsea_banana._extras import missing
+
 if TYPE_CHECKING:
     from ._app import DEFAULT_KEYS, create_app
     from ._plan import Plan
@@ -24,7 +26,5 @@ def __getattr__(name: str) -> Any:
     try:
         from . import _app, _server
     except ImportError as error:
-        raise ImportError(
-            f"{error.name} is missing: pip install 'mountsea-banana[mock]'"
-        ) from error
+        raise ImportError(missing(error, "mock"), name=error.name) from error
     return getattr(_server, name, None) or getattr(_app, name)

@@ -8,12 +8,14 @@ import os
 import sys
 from pathlib import Path
 
+from mountsea_banana._extras import missing
+
 from ._plan import ENDS, WAYS, Plan, plan_of
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m mountsea_banana.mock") -> int:
     """Serve until interrupted; return the exit status, 2 where the server cannot start."""
-    parser = _parser()
+    parser = _parser(prog)
     knobs = vars(parser.parse_args(arguments))
     host, port, spec = (knobs.pop(name) for name in ("host", "port", "spec"))
     try:
@@ -23,15 +25,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _serve(host, port, spec, plan)
     except ImportError as error:
-        print(
-            f"mock: {error.name} is missing: pip install 'mountsea-banana[mock]'", file=sys.stderr
-        )
+        print(f"mock: {missing(error, 'mock')}", file=sys.stderr)
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m mountsea_banana.mock",
+        prog=prog,
         description=__doc__,
         epilog="It accepts the keys in MOCK_API_KEYS, by default test-token and other-token.",
         argument_default=argparse.SUPPRESS,

@@ -1,0 +1,124 @@
+"""The package with the libraries of one extra alone: what works, and what is said otherwise."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+import mountsea_banana
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+
+Ran = subprocess.CompletedProcess[str]
+Run = Callable[..., Ran]
+
+
+def needed(project: str, extra: str, seen: set[str]) -> Iterator[Distribution]:
+    """Give every distribution that a project needs with an extra, each once."""
+    for text in distribution(project).requires or []:
+        requirement = Requirement(text)
+        wanted = not requirement.marker or requirement.marker.evaluate({"extra": extra})
+        for inner in {"", *requirement.extras} if wanted else ():
+            if f"{requirement.name}[{inner}]" not in seen:
+                seen.add(f"{requirement.name}[{inner}]")
+                if requirement.name != project:
+                    yield distribution(requirement.name)
+                yield from needed(requirement.name, inner, seen)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    """Return what makes an environment with an extra, and returns what runs Python in it."""
+
+    def make(extra: str) -> Run:
+        site = tmp_path_factory.mktemp("site")
+        for each in needed("mountsea-banana", extra, set()):
+            tops = {file.parts[0] for file in each.files or [] if file.parts[0] != ".."}
+            for top in tops - {"__pycache__"}:
+                link = site / top
+                if not link.exists():
+                    link.symlink_to(str(each.locate_file(top)))
+        path = [site, ROOT / "wrapper", ROOT / "generated_client"]
+        variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
+
+        def run(*arguments: str) -> Ran:
+            command = [sys.executable, "-S", *arguments]
+            return subprocess.run(
+                command, env=variables, capture_output=True, text=True, check=False
+            )
+
+        return run
+
+    return make
+
+
+COMMANDS = {
+    "mock": ("-m", "mountsea_banana.mock", "--port", "99999"),
+    "contract": ("-m", "mountsea_banana.harness", "--base-url", "nowhere"),
+    "cli": ("-c", "import sys; from mountsea_banana.cli import main; sys.exit(main(['rules']))"),
+}
+WORKS = {
+    "mock": "mock: cannot serve at 127.0.0.1:99999",
+    "contract": "contract: cannot test: 'nowhere' is no http(s) address",
+    "cli": "edit-needs-image-urls",
+}
+
+
+def test_without_extras_the_client_works(environment: Callable[[str], Run]) -> None:
+    code = (
+        "import mountsea_banana as api, mountsea_api.models\n"
+        "api.AsyncNanoBanana('key')\n"
+        "with api.NanoBanana('key', base_url='http://127.0.0.1:1', max_retries=0) as banana:\n"
+        "    print(api.check_request({'action': 'edit', 'prompt': 'x'})[0].rule)\n"
+        "    try: banana.generate('a cat')\n"
+        "    except api.APIConnectionError as error: print(error)\n"
+    )
+    ran = environment("")("-W", "error", "-c", code)
+    assert ran.stderr == ""
+    assert re.match("edit-needs-image-urls\nthe request was not sent", ran.stdout)
+
+
+@pytest.mark.parametrize("extra", ["", "cli", "mock", "contract"])
+def test_an_extra_brings_its_part_and_a_missing_one_is_named(
+    environment: Callable[[str], Run], extra: str
+) -> None:
+    run = environment(extra)
+    # schemathesis has the command line's libraries among its own.
+    has = {"contract", "mock", "cli"} if extra == "contract" else {extra}
+    for name, arguments in COMMANDS.items():
+        ran = run(*arguments)
+        said = ran.stdout + ran.stderr
+        assert "Traceback" not in said
+        if name in has:
+            assert WORKS[name] in said
+        else:
+            assert ran.returncode == 2
+            assert re.search(rf"\w+ is missing: pip install 'mountsea-banana\[{name}\]'$", said)
+
+
+@pytest.mark.parametrize("module", ["mountsea_banana.contract", "mountsea_banana.mock"])
+def test_an_import_without_the_extra_says_which_to_install(
+    environment: Callable[[str], Run], module: str
+) -> None:
+    ran = environment("")("-c", f"from {module} import *")
+    assert ran.stderr.endswith("is missing: pip install 'mountsea-banana[mock]'\n")
+
+
+def test_the_import_brings_no_extra_and_no_event_loop() -> None:
+    heavy = "('asyncio', 'yaml', 'jsonschema_rs', 'starlette', 'uvicorn', 'PIL')"
+    code = f"import sys, mountsea_banana; print([n for n in {heavy} if n in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_the_asynchronous_client_is_imported_when_it_is_named() -> None:
+    assert mountsea_banana.AsyncNanoBanana.__name__ == "AsyncNanoBanana"
+    assert all(hasattr(mountsea_banana, name) for name in mountsea_banana.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'NanoOrange'"):
+        mountsea_banana.NanoOrange  # noqa: B018

@@ -1,0 +1,21 @@
+"""`nano-banana`: the command line. Needs the extra `cli`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from mountsea_banana._extras import missing
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code, 2 where the extra is missing."""
+    try:
+        import click  # noqa: F401
+        import rich  # noqa: F401
+    except ModuleNotFoundError as error:
+        print(f"nano-banana: {missing(error, 'cli')}", file=sys.stderr)
+        return 2
+    from ._commands import run
+
+    return run(arguments)

@@ -1,0 +1,238 @@
+"""The commands and their options; what they do stands in `_follow`.
+
+What takes long to import is imported where it is used, so that `--help` does without it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from mountsea_banana import _options, _rules
+
+if TYPE_CHECKING:
+    from mountsea_banana import NanoBanana, Task
+
+NAME = "nano-banana"
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    the task failed
+  2    bad use, such as a broken rule or no key; nothing was sent
+  3    network, server, or saving the file; a task that has an id goes on
+  4    outcome unknown: the request may have been charged
+  130  interrupted
+"""
+ENVIRONMENT = """\b
+Environment:
+  MOUNTSEA_API_KEY   the key of your account
+  MOUNTSEA_BASE_URL  the address of the API
+  NO_COLOR           no colours
+"""
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run a command; return its exit code."""
+    try:
+        code: int = commands.main(arguments, NAME, standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    return code
+
+
+@click.group(epilog=f"{EXIT_CODES}\n{ENVIRONMENT}")
+def commands() -> None:
+    """Make and edit pictures with Mountsea's Nano Banana.
+
+    What is accepted is charged. A request that would fail is refused before it is sent, and no
+    request is sent twice.
+    """
+
+
+def _seconds(text: str) -> float:
+    from mountsea_banana import ConfigurationError, _settings
+
+    try:
+        return _settings.seconds(float(text))
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _values(hint: Any) -> list[str]:
+    """Return the texts that a type of literals allows."""
+    return (
+        [hint] if isinstance(hint, str) else [v for part in get_args(hint) for v in _values(part)]
+    )
+
+
+_REQUEST = (
+    click.option(
+        "--model",
+        type=click.Choice(_values(_options.Model)),
+        help=f"By default {_rules.DEFAULT_MODEL}.",
+    ),
+    click.option(
+        "--aspect-ratio",
+        type=click.Choice(_values(_options.AspectRatio)),
+        help=f"{', '.join(_rules.WIDE_RATIOS)} only with {' and '.join(_rules.WIDE_RATIO_MODELS)}.",
+    ),
+    click.option(
+        "--resolution",
+        type=click.Choice(_values(_options.Resolution)),
+        help=f"Only with {' and '.join(_rules.RESOLUTION_MODELS)}.",
+    ),
+)
+_NO_WAIT = click.option("--no-wait", is_flag=True, help="Print the task's id at once, and end.")
+_FOLLOW = (
+    click.option(
+        "-o",
+        "--output",
+        type=click.Path(readable=False),
+        help="Save the picture here: a file, or a folder. Without it, in this folder, named after "
+        "the task.",
+    ),
+    click.option("--force", is_flag=True, help="Overwrite the file where it exists."),
+    click.option(
+        "--timeout",
+        type=_seconds,
+        default=600,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait. The task goes on after it.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print a JSON object, and nothing else."),
+    click.option("--quiet", "-q", is_flag=True, help="Write plain lines, without a moving one."),
+    click.option("--base-url", metavar="URL", help="The address of the API."),
+)
+
+Command = Callable[..., Any]
+
+
+def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@commands.command(epilog=EXIT_CODES)
+@click.argument("prompt")
+@_with(*_REQUEST, *_FOLLOW, _NO_WAIT)
+def generate(prompt: str, model: Any, aspect_ratio: Any, resolution: Any, **options: Any) -> int:
+    """Make a picture of PROMPT, and save it."""
+    from ._follow import Options, follow
+
+    def start(client: NanoBanana) -> Task:
+        return client.generate(
+            prompt, model=model, aspect_ratio=aspect_ratio, resolution=resolution
+        )
+
+    return follow(start, Options(**options), is_submission=True)
+
+
+@commands.command(epilog=EXIT_CODES)
+@click.argument("prompt")
+@click.argument("urls", metavar="URL...", nargs=-1)
+@_with(*_REQUEST, *_FOLLOW, _NO_WAIT)
+def edit(
+    prompt: str,
+    urls: Sequence[str],
+    model: Any,
+    aspect_ratio: Any,
+    resolution: Any,
+    **options: Any,
+) -> int:
+    """Edit the pictures at the addresses URL as PROMPT says, and save the result."""
+    from ._follow import Options, follow
+
+    def start(client: NanoBanana) -> Task:
+        return client.edit(
+            prompt, urls, model=model, aspect_ratio=aspect_ratio, resolution=resolution
+        )
+
+    return follow(start, Options(**options), is_submission=True)
+
+
+@commands.command(epilog=EXIT_CODES)
+@click.argument("task_id")
+@_with(*_FOLLOW)
+def result(task_id: str, **options: Any) -> int:
+    """Wait for the task TASK_ID, and save its picture. It costs nothing."""
+    from ._follow import Options, follow
+
+    wishes = Options(**options, no_wait=False)
+    return follow(lambda client: client.task(task_id), wishes, is_submission=False)
+
+
+@commands.command()
+@click.option("--check", metavar="JSON", help="Judge a request's body; `-` reads it from stdin.")
+def rules(check: str | None) -> int:
+    """Show the rules that a request has to keep, or judge one. Nothing is sent."""
+    from ._screen import printable
+
+    if check is None:
+        _show_rules()
+        return 0
+    try:
+        body = json.loads(click.open_file("-", "rb").read() if check == "-" else check)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise click.BadParameter(f"no JSON: {error}", param_hint="--check") from error
+    violations = _rules.check_request(body)
+    for violation in violations:
+        click.echo(printable(f"{violation.message} ({violation.rule})"))
+    if not violations:
+        click.echo("the request keeps the rules")
+    return 2 if violations else 0
+
+
+def _show_rules() -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    console = Console()
+    if not console.is_terminal:
+        for rule in _rules.RULES:
+            click.echo(f"{rule.id}\t{rule.sentence}")
+        return
+    table = Table(Column("rule", overflow="fold"), "in the vendor's words")
+    for rule in _rules.RULES:
+        table.add_row(rule.id, rule.sentence)
+    console.print(table)
+
+
+@commands.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def mock(arguments: Sequence[str]) -> int:
+    """Serve a mock of the API, which costs nothing. `mock --help` names its options."""
+    from mountsea_banana.mock.__main__ import main
+
+    return main(list(arguments), prog=f"{NAME} mock")
+
+
+@commands.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of SHELL.
+
+    \b
+    For bash, put into ~/.bashrc:   eval "$(nano-banana completion bash)"
+    For zsh, put into ~/.zshrc:     eval "$(nano-banana completion zsh)"
+    For fish:  nano-banana completion fish > ~/.config/fish/completions/nano-banana.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None  # noqa: S101
+    click.echo(kind(commands, {}, NAME, "_NANO_BANANA_COMPLETE").source())

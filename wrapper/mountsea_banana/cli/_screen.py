@@ -1,0 +1,118 @@
+"""What people see: lines on stderr, one of them moving while a task runs; results on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class _Stderr(Console):
+    def on_broken_pipe(self) -> None:
+        # rich would end the program, and the task goes on.
+        _discard(sys.stderr)
+
+
+class Screen:
+    """Says what happens on stderr; in its `with` block a terminal shows one moving line."""
+
+    def __init__(self, *, is_quiet: bool) -> None:
+        self._console = _Stderr(stderr=True, highlight=False)
+        self._moves = (
+            self._console.is_terminal and not self._console.is_dumb_terminal and not is_quiet
+        )
+        self._progress: Progress | None = None
+        self._status = ""
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long ago this began."""
+        return time.monotonic() - self._start
+
+    def say(self, text: str, kind: str = "") -> None:
+        """Write a line; `kind` is nothing, `warning` or `error`."""
+        style = "bold red" if kind == "error" else "yellow"
+        line = Text.assemble((f"{kind}: " if kind else "", style), printable(text))
+        self._write(line, is_whole=not self._console.is_terminal)
+
+    def command(self, words: Sequence[str]) -> None:
+        """Write a command so that it can be copied: never broken into lines."""
+        self._write(Text(f"  {printable(shlex.join(words))}", "bold"), is_whole=True)
+
+    def status(self, text: str) -> None:
+        """Show where the task stands: in the moving line, or as a line where it is new."""
+        if self._progress:
+            with contextlib.suppress(OSError):
+                self._progress.update(
+                    self._progress.task_ids[0], description=printable(text), refresh=True
+                )
+        elif text != self._status:
+            self.say(text)
+        self._status = text
+
+    def __enter__(self) -> Self:
+        if self._moves:
+            from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            spinner = "dots" if self._console.encoding.startswith("utf") else "line"
+            self._progress = Progress(
+                SpinnerColumn(spinner),
+                TextColumn("{task.description}", markup=False),
+                TimeElapsedColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._progress.add_task("waiting")
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._progress:
+            self._progress.stop()
+            self._progress = None
+
+    def _write(self, line: Text, *, is_whole: bool) -> None:
+        try:
+            self._console.print(line, soft_wrap=is_whole)
+        except OSError:
+            _discard(sys.stderr)
+
+
+def put(line: str | bytes) -> str | None:
+    """Write a line to stdout; return what kept it from being written."""
+    try:
+        click.echo(line)
+    except OSError as error:
+        _discard(sys.stdout)
+        return f"stdout cannot be written to: {error}"
+    return None
+
+
+def printable(text: str) -> str:
+    """Return text with the characters escaped that could command a terminal."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _discard(stream: TextIO) -> None:
+    # What is still in its buffer would fail again when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
