@@ -20,8 +20,12 @@ def test_the_import_takes_at_most_30_ms_more_than_that_of_httpx(tmp_path: Path) 
         return float(subprocess.check_output([sys.executable, "-c", code], env=environment))
 
     # The processor's time, and the least of several pairs: what else runs only ever adds to it.
-    pairs = [(seconds("httpx"), seconds("mountsea_banana")) for _ in range(9)]
-    assert min(ours for _, ours in pairs) - min(theirs for theirs, _ in pairs) <= 0.030
+    theirs, ours = seconds("httpx"), seconds("mountsea_banana")
+    for _ in range(30):
+        if ours - theirs <= 0.030:
+            break
+        theirs, ours = min(theirs, seconds("httpx")), min(ours, seconds("mountsea_banana"))
+    assert ours - theirs <= 0.030
 
 
 def test_the_mock_answers_within_a_second_of_its_start() -> None:
