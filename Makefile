@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench check-api faults update-spec spec-diff help setup demo test lint format typecheck unit generate check-generated contract mock build pin clean
+.PHONY: bench check-api faults mutants update-spec spec-diff help setup demo test lint format typecheck unit generate check-generated contract mock build pin clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -56,6 +56,9 @@ contract: $(READY) ## test the mock, or any server [BASE_URL=http://127.0.0.1:90
 
 faults: $(READY) ## try every fault on a submission and print what it cost
 	@$(RUN) -m tests.faults
+
+mutants: $(READY) ## break every decision of the wrapper and see a test fail, in a quarter of an hour [MODULE=_retry]
+	@nice -n 19 $(RUN) scripts/mutants.py $(MODULE:%='%')
 
 update-spec: $(READY) ## take the vendor's pages into openapi.yaml: PAGES="page.md https://…" [PRUNE=1]
 	@$(RUN) scripts/update_spec.py $(PAGES:%='%') $(if $(PRUNE),--prune)

@@ -6,10 +6,15 @@ tried in minutes: `make mutants` does that.
 
 from __future__ import annotations
 
+import gc
 import inspect
+import json
 import logging
 import os
 import pickle
+import subprocess
+import sys
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,12 +64,12 @@ class Web:
 class Broken(httpx.SyncByteStream):
     """A body that breaks off."""
 
-    def __init__(self, start: bytes) -> None:
-        self._start = start
+    def __init__(self, start: bytes, reason: str = "cut") -> None:
+        self._start, self._reason = start, reason
 
     def __iter__(self) -> Any:
         yield self._start
-        raise httpx.ReadError("cut")
+        raise httpx.ReadError(self._reason)
 
 
 @pytest.fixture
@@ -86,7 +91,7 @@ def made(web: Web, clock: InstantClock) -> Callable[..., NanoBanana]:
     """Return what makes a client that talks to `web` and waits no real time."""
 
     def make(**options: Any) -> NanoBanana:
-        banana = NanoBanana(KEY, base_url="https://api.example", **options)
+        banana = NanoBanana(**{"api_key": KEY, "base_url": "https://api.example", **options})
         banana._settings = attrs.evolve(banana._settings, clock=clock)
         return banana
 
@@ -584,6 +589,29 @@ def test_an_error_of_the_callers_own_leaves_a_wait_without_a_word(
     assert not [each for each in caplog.records if each.name == "mountsea_banana"]
 
 
+def test_a_wait_counts_from_its_own_start_and_ends_where_a_sleep_takes_longer(
+    web: Web, banana: NanoBanana, clock: InstantClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleep = clock.sleep
+    monkeypatch.setattr(clock, "sleep", lambda seconds: sleep(seconds + 0.25))
+    clock.now = 5.0
+    web.will_show("pending")
+    with pytest.raises(api.WaitTimeout):
+        banana.task("t-1").wait(timeout=10)
+    assert clock.now == 5 + 10 + 0.25
+
+
+def test_a_look_that_outlasts_the_deadline_is_the_last(
+    web: Web, banana: NanoBanana, clock: InstantClock
+) -> None:
+    clock.now = 5.0
+    web.will_show("pending")
+    with pytest.raises(api.WaitTimeout):
+        banana.task("t-1").wait(timeout=10, on_update=lambda look: clock.sleep(11))
+    assert clock.sleeps == [11, 0.0]
+    assert len(web.requests) == 1
+
+
 # What an answer means.
 
 
@@ -691,6 +719,7 @@ def test_a_number_of_thousands_of_digits_costs_no_answer(
         ({"status": "x"}, "x"),
         ({"taskId": None, "status": "x", "data": {"status": "y"}}, "x"),
         ({"taskId": "t-1", "data": {"status": "y"}}, None),
+        ({"taskId": "t-0", "status": "x"}, None),
         ({"taskId": "t-2", "status": "x"}, None),
         ({"taskId": "t-1", "status": ""}, None),
         ({"taskId": "t-1", "status": 5}, None),
@@ -712,9 +741,9 @@ def test_a_look_needs_a_status_and_is_about_its_own_task(
         api.UnexpectedResponse, match=r"^the look at task t-1 got an answer "
     ) as caught:
         banana.task("t-1").fetch()
-    is_other = isinstance(body, dict) and body.get("taskId") == "t-2"
-    said = "about another task, t-2: {" if is_other else "that breaks the contract: "
-    assert f"got an answer {said}" in str(caught.value)
+    other = body.get("taskId", "t-1") if isinstance(body, dict) else "t-1"
+    said = "that breaks the contract" if other == "t-1" else f"about another task, {other}"
+    assert f"got an answer {said}: " in str(caught.value)
     assert (caught.value.status_code, caught.value.task_id) == (200, "t-1")
     assert caught.value.body == httpx.Response(200, json=body).text
 
@@ -724,6 +753,44 @@ def test_a_wrapped_look_is_read_and_warned_of(web: Web, banana: NanoBanana) -> N
     with pytest.warns(api.ContractWarning, match="^the answer about task t-1 was wrapped in") as w:
         assert banana.task("t-1").fetch().raw == {"taskId": "t-1", "status": "x", "more": 1}
     assert len(w) == 1
+
+
+def test_no_warning_costs_a_task(
+    web: Web, banana: NanoBanana, caplog: pytest.LogCaptureFixture
+) -> None:
+    web.will(200, json={"taskId": "t-1"})  # the tests' own warnings are errors
+    assert banana.generate("a cat").id == "t-1"
+    assert caplog.messages == ["a submission was answered 200, not 201; its task id was read"]
+
+
+@pytest.mark.parametrize("key", ["KEY-1", "test-token"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_echoed_key_is_taken_out_of_what_a_look_holds(web: Web, key: str, wrapped: bool) -> None:
+    inner = {"taskId": "t-1", "status": "x", "echo": key}
+    web.will(json={"data": inner} if wrapped else inner)
+    with NanoBanana(key, base_url="https://api.example") as banana, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        look = banana.task("t-1").fetch()
+    assert look.raw == {"taskId": "t-1", "status": "x", "echo": "[redacted]"}
+
+
+def test_an_answer_that_is_no_json_without_the_key_keeps_its_task(web: Web) -> None:
+    web.will(201, text='{"data": {"taskId": "t-1", "n": 777}}')
+    with (
+        NanoBanana("777", base_url="https://api.example") as banana,
+        pytest.raises(api.SubmissionUnreadable, match="The task t-1 is safe") as caught,
+    ):
+        banana.generate("a cat")
+    assert caught.value.body == '{"data": {"taskId": "t-1", "n": [redacted]}}'
+
+
+def test_a_fault_that_quotes_the_key_is_shown_without_it(
+    web: Web, made: Callable[..., NanoBanana]
+) -> None:
+    web.will(stream=Broken(b"", f"bad header {KEY}"))
+    with pytest.raises(api.UnexpectedResponse) as caught:
+        made(max_retries=0).task("t-1").fetch()
+    assert str(caught.value.__cause__) == "bad header [redacted]"
 
 
 def test_a_broken_off_look_is_no_result_whatever_came(
@@ -816,12 +883,10 @@ def test_an_error_code_is_a_number_or_a_text(raw: dict[str, object], expected: o
     assert TaskResult("t-1", "failed", raw).error_code == expected
 
 
-def test_a_date_has_a_zone() -> None:
-    look = TaskResult(
-        "t-1",
-        "completed",
-        {"createdAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:00"},
-    )
+@pytest.mark.parametrize("none", ["2026-01-01T00:00:00", "soon", "", 5, None])
+def test_a_date_has_a_zone(none: object) -> None:
+    raw = {"createdAt": "2026-01-01T00:00:00Z", "finishedAt": none}
+    look = TaskResult("t-1", "completed", raw)
     assert look.created_at == datetime(2026, 1, 1, tzinfo=UTC)
     assert look.finished_at is None
 
@@ -1035,7 +1100,7 @@ def test_a_place_where_nothing_can_be_written_is_a_download_error(web: Web, path
     web.will(content=PNG)
     for overwrite in (False, True):
         with pytest.raises(api.DownloadError, match="could not be saved as '") as caught:
-            of(URL).save(path, overwrite=overwrite)
+            of(URL, "https://b/second").save(path, overwrite=overwrite)
         assert caught.value.__cause__ is not None
         assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
 
@@ -1325,6 +1390,11 @@ def test_a_request_is_judged(changes: dict[Any, object], found: list[tuple[str, 
     assert judged == found
 
 
+def test_a_name_that_is_no_text_hides_nothing_behind_it() -> None:
+    request: Any = {5: 5, "prompt": "a cat", "action": "make"}
+    assert [each.field for each in check_request(request)] == ["5", "action"]
+
+
 @pytest.mark.parametrize("missing", ["prompt", "action"])
 def test_a_request_has_a_prompt_and_an_action(missing: str) -> None:
     request = {"prompt": "a cat", "action": "generate"}
@@ -1384,3 +1454,76 @@ def test_a_rule_and_a_violation_are_values() -> None:
     assert repr(found).startswith("Violation(rule='required', field='action', message=")
     with pytest.raises(AttributeError):
         found.rule = "x"  # type: ignore[misc]
+
+
+def test_the_import_leaves_the_generated_models_to_the_first_request() -> None:
+    code = "import sys, mountsea_banana; print('mountsea_api.models' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+# What a server sends back with the key in it.
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [
+        str,
+        json.dumps,
+        lambda key: repr(key.encode()),
+        lambda key: repr(json.dumps(key).encode()),
+        str.upper,
+        lambda key: "".join(f"%{ord(char):02x}" for char in key),
+        lambda key: "".join(f"\\u{ord(char):04X}" for char in key),
+    ],
+    ids=["as it is", "JSON", "a repr", "a repr of JSON", "capitals", "%XX", "\\uXXXX"],
+)
+def test_the_key_is_taken_out_however_it_is_quoted(
+    web: Web,
+    made: Callable[..., NanoBanana],
+    quote: Callable[[str], str],
+) -> None:
+    key = "sk-\"a\\b/c'd%e"
+    web.will(403, text=f"<{quote(key)}>", headers={"X-Echo": quote(key)})
+    with pytest.raises(api.PermissionDeniedError) as caught:
+        made(api_key=key).generate("a cat")
+    for shown in (caught.value.body, caught.value.headers["x-echo"]):
+        assert shown.strip("<>\"b'") == "[redacted]"
+
+
+def test_a_header_whose_name_is_the_key_is_redacted(
+    web: Web, made: Callable[..., NanoBanana]
+) -> None:
+    web.will(403, headers={"sk-Key": "a value"})
+    with pytest.raises(api.PermissionDeniedError) as caught:
+        made(api_key="sk-Key").generate("a cat")
+    assert caught.value.headers["[redacted]"] == "a value"
+
+
+def test_what_libraries_log_of_the_key_is_taken_out_while_a_client_lives(
+    web: Web, made: Callable[..., NanoBanana], caplog: pytest.LogCaptureFixture
+) -> None:
+    clients = [made(api_key="first-key"), made(api_key="second-key")]
+    logger = logging.getLogger("httpcore.http11")
+    caplog.set_level(logging.DEBUG)
+    logger.debug("an answer with %s and %s", "first-key", "second-key")
+    logger.debug("an answer with %s", "nothing")
+    del clients[0]
+    gc.collect()
+    logger.debug("first-key and second-key")
+    assert caplog.messages == [
+        "an answer with [redacted] and [redacted]",
+        "an answer with nothing",
+        "first-key and [redacted]",
+    ]
+    assert [record.args for record in caplog.records] == [None, ("nothing",), None]
+
+
+@pytest.mark.parametrize("name", ["httpx", "httpcore.http11", "httpcore.http2"])
+def test_every_logger_of_answers_is_watched(
+    made: Callable[..., NanoBanana], caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    client = made()
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger(name).debug("the answer was %s", KEY)
+    assert caplog.messages == ["the answer was [redacted]"]
+    client.close()

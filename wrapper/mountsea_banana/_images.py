@@ -64,7 +64,7 @@ def _fault(outcome: Outcome, *, has_body: bool) -> tuple[str, str] | None:
             f"the server answers {outcome.status_code}: give an address that is open to everyone",
         )
     size = _size(outcome.headers)
-    if isinstance(outcome.fault, TooLarge) or (size or 0) > MAX_BYTES:
+    if isinstance(outcome.fault, TooLarge) or (size is not None and size > MAX_BYTES):
         shown = f"{size / 2**20:.1f} MB" if size else "more than 10 MB"
         return "image-at-most-10-mb", f"the picture has {shown}, and 10 MB are allowed: shrink it"
     kind = outcome.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -164,7 +164,7 @@ def write(picture: Picture, path: Path | str, look: Look, *, overwrite: bool) ->
 
 
 def _write_whole(content: bytes, target: Path, *, overwrite: bool) -> None:
-    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    part = target.with_name(f".{secrets.token_hex()}.part")
     try:
         with part.open("xb") as file:
             file.write(content)

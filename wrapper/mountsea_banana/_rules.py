@@ -12,7 +12,6 @@ import json
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -254,7 +253,6 @@ def _shown(value: object) -> str:
     return reprlib.repr(value)
 
 
-@cache
 def _enums() -> Mapping[str, Iterable[str]]:
     # The generated models take longer to import than the rest of this package.
     from mountsea_api.models.nano_image_dto_action import NANO_IMAGE_DTO_ACTION_VALUES

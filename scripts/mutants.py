@@ -1,0 +1,181 @@
+"""Break each decision of the wrapper in every small way, and see that a test fails.
+
+cosmic-ray makes the mutants, in copies of the project. `tests/mutants.toml` names the tests of each
+module, and explains the mutants that no test can notice; any other that survives is printed, and
+the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import os
+import shutil
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cosmic_ray.commands  # type: ignore[import-untyped]
+from attrs import evolve, frozen
+from cosmic_ray.mutating import mutate_code  # type: ignore[import-untyped]
+from cosmic_ray.plugins import get_operator  # type: ignore[import-untyped]
+from cosmic_ray.testing import run_tests  # type: ignore[import-untyped]
+from cosmic_ray.work_db import use_db  # type: ignore[import-untyped]
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = Path("wrapper/mountsea_banana")
+WORKERS = 2
+TIMEOUT = 60.0
+"""Seconds for the tests of one mutant; one that takes longer hangs, which is noticed."""
+
+SETTINGS = tomllib.loads((ROOT / "tests/mutants.toml").read_text("utf-8"))
+EXPLAINED = {
+    (entry["module"], line) for entry in SETTINGS.get("explained", []) for line in entry["mutants"]
+}
+
+
+@frozen
+class Mutant:
+    """One change of a module, and what the tests said to it."""
+
+    module: str
+    operator: str
+    occurrence: int
+    line: str = ""
+    """The changed line as it reads now; `no …` where it was removed."""
+    diff: str = ""
+    outcome: str = "nothing"
+    """`killed` or `survived`; `nothing` where the change has no meaning."""
+
+
+def main(modules: Sequence[str]) -> int:
+    """Try every mutant of `modules`; print what survived. Return the exit status."""
+    unknown = [module for module in modules if module not in SETTINGS["modules"]]
+    if unknown:
+        known = ", ".join(SETTINGS["modules"])
+        print(f"mutants: there is no module {', '.join(unknown)}; tests/mutants.toml knows {known}")
+        return 2
+    with tempfile.TemporaryDirectory() as scratch:
+        mutants = [mutant for module in modules for mutant in find(module, scratch)]
+        with ProcessPoolExecutor(WORKERS, initializer=start, initargs=(scratch,)) as pool:
+            if not pool.submit(survives).result():
+                print(f"mutants: {SETTINGS['tests']} fails before anything is changed")
+                return 2
+            tried = []
+            for mutant in pool.map(attempt, mutants):
+                if is_unexplained(mutant):
+                    print(
+                        f"{mutant.operator} in {mutant.module}: no test fails\n{mutant.diff}\n",
+                        flush=True,
+                    )
+                if mutant.outcome != "nothing":
+                    tried.append(mutant)
+    return report(modules, tried)
+
+
+def find(module: str, scratch: str) -> Iterator[Mutant]:
+    """Give every change that cosmic-ray's operators make of a module."""
+    with use_db(Path(scratch, module)) as session:
+        cosmic_ray.commands.init([ROOT / PACKAGE / f"{module}.py"], session, {})
+        for item in session.work_items:
+            (change,) = item.mutations
+            yield Mutant(module, change.operator_name, change.occurrence)
+
+
+def start(scratch: str) -> None:
+    """Give a worker a copy of the project, and make the tests import that."""
+    copy = Path(scratch, f"copy-{os.getpid()}").resolve()
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    os.chdir(copy)
+    os.environ["PYTHONPATH"] = f"{copy}/wrapper{os.pathsep}{copy}/generated_client"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # they take longer than the tests
+    imports = "import mountsea_banana, mountsea_api; print(mountsea_banana.__file__)"
+    _, output = run_tests(f'{sys.executable} -c "{imports}"', TIMEOUT)
+    if Path(output.strip()) != copy / PACKAGE / "__init__.py":
+        raise RuntimeError(f"the tests would not import the copy in {copy}, but {output}")
+
+
+def attempt(mutant: Mutant) -> Mutant:
+    """Return the mutant with what the tests say to it."""
+    path = PACKAGE / f"{mutant.module}.py"
+    source = path.read_text("utf-8")
+    changed = mutate_code(source, get_operator(mutant.operator)(), mutant.occurrence)
+    if changed is None or meaning(changed) in (None, meaning(source)):
+        return mutant
+    path.write_text(changed, "utf-8")
+    try:
+        survived = survives()
+    finally:
+        path.write_text(source, "utf-8")
+    diff = list(difflib.unified_diff(source.splitlines(), changed.splitlines(), n=1, lineterm=""))
+    return evolve(
+        mutant,
+        line=changed_line(diff[3:]),
+        diff="\n".join(diff[3:]),
+        outcome="survived" if survived else "killed",
+    )
+
+
+def survives() -> bool:
+    """Say whether all tests pass."""
+    command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {SETTINGS['tests']}"
+    outcome, _ = run_tests(command, TIMEOUT)
+    return bool(outcome == "survived")
+
+
+def changed_line(diff: Sequence[str]) -> str:
+    """Return the new line of a change, or `no` and the old one, without the indentation."""
+    new = " ".join(" ".join(line[1:].split()) for line in diff if line.startswith("+"))
+    old = " ".join(" ".join(line[1:].split()) for line in diff if line.startswith("-"))
+    return new or f"no {old}"
+
+
+class _Meaning(ast.NodeTransformer):
+    """Takes out what no run depends on: annotations, and which arguments have to be named."""
+
+    def visit_arguments(self, node: ast.arguments) -> ast.AST:
+        node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+        node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
+        for arg in node.args:
+            arg.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+
+def meaning(source: str) -> str | None:
+    """Return what a module does; None where it does not compile."""
+    try:
+        return ast.dump(_Meaning().visit(ast.parse(source)))
+    except SyntaxError:
+        return None
+
+
+def is_unexplained(mutant: Mutant) -> bool:
+    """Say whether a mutant survived that should not have."""
+    return mutant.outcome == "survived" and (mutant.module, mutant.line) not in EXPLAINED
+
+
+def report(modules: Sequence[str], mutants: Sequence[Mutant]) -> int:
+    """Print the figures of each module, and explanations of nothing; return the exit status."""
+    survivors = {(each.module, each.line) for each in mutants if each.outcome == "survived"}
+    stale = sorted(each for each in EXPLAINED - survivors if each[0] in modules)
+    for module, line in stale:
+        print(f"{module}: explained in tests/mutants.toml, and there is no such survivor: {line}")
+    print(f"{'module':<12}{'mutants':>9}{'killed':>9}{'explained':>11}{'unexplained':>13}")
+    for name, of in [*((module, [module]) for module in modules), ("all", modules)]:
+        here = [each for each in mutants if each.module in of]
+        killed = sum(each.outcome == "killed" for each in here)
+        unexplained = sum(is_unexplained(each) for each in here)
+        explained = len(here) - killed - unexplained
+        print(f"{name:<12}{len(here):>9}{killed:>9}{explained:>11}{unexplained:>13}")
+    return bool(stale or any(is_unexplained(each) for each in mutants))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:] or SETTINGS["modules"]))
