@@ -369,3 +369,20 @@ def test_an_asynchronous_client_serves_one_event_loop(banana_server: MockServer)
     banana = asyncio.run(make())
     with pytest.raises(ConfigurationError, match="event loop"):
         asyncio.run(submit(banana))
+
+
+@pytest.mark.parametrize("kind", [NanoBanana, AsyncNanoBanana])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "foo://proxy"),
+        ("ALL_PROXY", "socks5://127.0.0.1:1"),
+        ("SSL_CERT_FILE", "/none/such.pem"),
+    ],
+)
+def test_an_environment_that_leaves_no_connection_is_named(
+    kind: Any, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=name):
+        kind(KEY)

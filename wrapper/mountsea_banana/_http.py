@@ -7,9 +7,25 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from typing import TypeVar
 
 import httpx
 from attrs import field, frozen
+
+from ._errors import ConfigurationError
+
+Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
+
+
+def make_client(kind: type[Client], *, follow_redirects: bool = False) -> Client:
+    """Return a client; raise ConfigurationError where the environment leaves none to be made."""
+    try:
+        return kind(follow_redirects=follow_redirects)
+    except (ValueError, OSError, ImportError) as error:
+        raise ConfigurationError(
+            f"no connection can be set up: {error}. Look at the variables HTTP_PROXY, HTTPS_PROXY, "
+            "ALL_PROXY and SSL_CERT_FILE"
+        ) from error
 
 
 class DeadlinePassed(Exception):
