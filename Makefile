@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench check-api faults mutants update-spec spec-diff help setup demo test lint format typecheck unit generate check-generated contract mock build pin clean
+.PHONY: bench build check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin setup spec-diff test typecheck unit update-spec
 
 PYTHON ?= python3
 VENV := .venv
@@ -74,6 +74,10 @@ check-generated: $(READY) ## fail if generated_client is not what openapi.yaml g
 
 bench: $(READY) ## what the import, the rules, a submission and the contract tests cost
 	@$(RUN) scripts/bench.py
+
+docs: $(READY) ## make the site of docs/, offline, and say where it is
+	@$(VENV)/bin/sphinx-build --quiet --fail-on-warning -d build/doctrees docs build/docs
+	@echo "docs: open build/docs/index.html"
 
 build: $(READY) ## build the wheel and the sdist into dist/
 	@$(RUN) -m build --no-isolation

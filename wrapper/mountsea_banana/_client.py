@@ -37,10 +37,11 @@ class TaskResult(Look):
     def read(
         self, *, max_bytes: int = _pictures.MAX_BYTES, timeout: float = _pictures.TIMEOUT
     ) -> bytes:
-        """Download the picture and return its bytes.
+        """Download the first picture and return its bytes.
 
         The request carries no credentials and follows redirects. `timeout` is in seconds, over
-        all. Raises DownloadError: no picture, an expired link, more than `max_bytes`, no image.
+        all. Raises DownloadError: no picture, an expired link, more than `max_bytes` (by default
+        64 MiB), no image.
         """
         return self._download(max_bytes, timeout).content
 
@@ -52,7 +53,7 @@ class TaskResult(Look):
         max_bytes: int = _pictures.MAX_BYTES,
         timeout: float = _pictures.TIMEOUT,
     ) -> Path:
-        """Download the picture into a file, whole or not at all; return the path written.
+        """Download the first picture into a file, whole or not at all; return the path written.
 
         A folder as `path` means a file in it named after the task; a missing suffix is the
         picture's own; missing folders are made. Raises DownloadError as `read` does, and where
@@ -99,9 +100,10 @@ class Task:
         return self._id
 
     def fetch(self) -> TaskResult:
-        """Look at the task once.
+        """Look at the task once, which costs nothing; return what the server says of it.
 
-        Raises APIConnectionError, APIStatusError or UnexpectedResponse.
+        A look that fails is made again as often as the client's `max_retries` says. Raises
+        APIConnectionError, APIStatusError or UnexpectedResponse.
         """
         return self._client._fetch(self._id)
 
@@ -110,9 +112,11 @@ class Task:
     ) -> TaskResult:
         """Look at the task every 3 to 10 seconds until it is final; return the last look.
 
-        `timeout` is in seconds, over sleeps and requests alike; `on_update` is handed every look.
-        A look that fails is made again. Raises TaskFailed, WaitTimeout, UnexpectedResponse (a
-        completed task without a picture), and APIStatusError for a 4xx.
+        The vendor advises 3 to 5 seconds, and longer pauses for long tasks. `timeout` is in
+        seconds, over sleeps and requests alike; `on_update` is handed every look. A look that
+        fails is made again until then. Raises TaskFailed, WaitTimeout, UnexpectedResponse (a
+        completed task without a picture), and APIStatusError for a 4xx other than 408 and 429, or
+        where the server asks for a wait of more than 60 s or than the time that is left.
         """
         return self._client._wait(self._id, timeout, on_update)
 
@@ -127,9 +131,11 @@ class NanoBanana:
     """A client of Mountsea's Nano Banana image API.
 
     `api_key` and `base_url` come from MOUNTSEA_API_KEY and MOUNTSEA_BASE_URL where they are not
-    given. `timeout`, in seconds or as `httpx.Timeout`, bounds each part of a request; `max_retries`
-    is how often a request is sent again where that can charge nothing. An `http_client` that is
-    passed in is used and not closed. Raises ConfigurationError.
+    given; the base URL is `https://api.mountsea.ai` where neither is, and plain http only for this
+    machine. `timeout`, in seconds or as `httpx.Timeout`, bounds each part of a request; by default
+    10 s to connect and 60 s for the rest. `max_retries` is how often a request is sent again where
+    that can charge nothing. An `http_client` of yours, an `httpx.Client`, is used and not closed.
+    Raises ConfigurationError.
     """
 
     def __init__(
@@ -177,10 +183,13 @@ class NanoBanana:
         aspect_ratio: AspectRatio | None = None,
         resolution: Resolution | None = None,
     ) -> Task:
-        """Submit the making of a picture; return its task.
+        """Submit the making of a picture; return its task, which is charged.
 
-        Raises InvalidRequest before anything is sent, SubmissionUnknown where the request may
-        have been charged without an answer, and the other errors of the API.
+        What is None is not sent; the model is then `nano-banana-fast`. A `resolution` goes with
+        `nano-banana-pro` and `nano-banana-2`, the ratios 1:4, 4:1, 1:8 and 8:1 with
+        `nano-banana-2`: rules of the vendor's, quoted in `_rules.py`. Raises InvalidRequest before
+        anything is sent, SubmissionUnknown where the request may have been charged all the same,
+        and else APIConnectionError or APIStatusError: nothing was charged.
         """
         request = _settings.fields(
             "generate", prompt, model=model, aspect_ratio=aspect_ratio, resolution=resolution
@@ -227,7 +236,8 @@ class NanoBanana:
         """Submit the editing of pictures, given by one http(s) address or several.
 
         `check_images` asks for each picture first, without the key: one that is not reachable, no
-        image, or larger than 10 MB is an InvalidRequest. Returns and raises what `generate` does.
+        image, or larger than 10 MB, the vendor's limit, is an InvalidRequest. The other arguments,
+        what is returned and what is raised are those of `generate`.
         """
         request = _settings.fields(
             "edit",
@@ -245,7 +255,11 @@ class NanoBanana:
         return self.submit(request)
 
     def submit(self, request: NanoImageDto | Mapping[str, object]) -> Task:
-        """Submit a request that the caller built, held to the same rules; return its task."""
+        """Submit a request that the caller built; return its task, which is charged.
+
+        `request` is a `mountsea_api.models.NanoImageDto` or a mapping of the fields as they are
+        sent. It is held to the rules of `check_request`, and raises what `generate` does.
+        """
         flow = _flows.submit(
             _settings.body_of(request),
             max_retries=self._settings.max_retries,
@@ -254,7 +268,10 @@ class NanoBanana:
         return Task(self, self._run(flow))
 
     def task(self, task_id: str) -> Task:
-        """Pick a task up again by its id; nothing is sent. Raises InvalidRequest for no id."""
+        """Return the task of an id, from any process; nothing is sent.
+
+        Raises InvalidRequest for what is no id.
+        """
         return Task(self, _settings.check_task_id(task_id))
 
     def __repr__(self) -> str:

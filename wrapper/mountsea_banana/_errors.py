@@ -1,4 +1,4 @@
-"""Every error that leaves this package.
+"""Every error that leaves this package::
 
     NanoBananaError
     ├── ConfigurationError                 the client cannot be made or used like this
@@ -98,9 +98,11 @@ class APIStatusError(NanoBananaError):
     """The server answered with a status outside 2xx."""
 
     status_code: int
+    """The HTTP status."""
     body: str
     """The text of the answer."""
     headers: httpx.Headers
+    """The answer's headers."""
     trace_id: str | None
     """The id to quote to the vendor's support."""
     retry_after: float | None
@@ -157,6 +159,7 @@ class UnexpectedResponse(NanoBananaError):
     """The server reported success with an answer that breaks the contract."""
 
     status_code: int
+    """The HTTP status."""
     body: str
     """The text of the answer, so that nothing is lost."""
 
@@ -176,8 +179,11 @@ class TaskFailed(NanoBananaError):
     """The task ended as failed, cancelled or timeout."""
 
     status: str
+    """The last status: failed, cancelled or timeout."""
     error_message: str | None
+    """Why, in the vendor's words, where it said so."""
     error_code: float | str | None
+    """The vendor's code for the failure, where it gave one."""
     trace_id: str | None
     """The id to quote to the vendor's support."""
 
@@ -206,6 +212,7 @@ class DownloadError(NanoBananaError):
     """The picture could not be fetched or saved; no partial file was left."""
 
     url: str | None
+    """The picture's address, where the task has one."""
 
     def __init__(self, message: str, *, url: str | None, task_id: str) -> None:
         super().__init__(message, task_id=task_id)

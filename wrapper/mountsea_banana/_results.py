@@ -16,7 +16,9 @@ class Look:
     """A task as the server described it at one moment."""
 
     task_id: str
+    """The id that the submission returned."""
     status: str
+    """Where the task stands, in the vendor's word, such as `processing`."""
     raw: Mapping[str, Any]
     """The whole answer, with the fields that the spec does not name."""
 

@@ -19,7 +19,9 @@ except ImportError as error:
     raise ImportError(missing(error, "mock"), name=error.name) from error
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+"""The methods that OpenAPI 3.0 knows."""
 RULES_SCHEMA = "NanoImageDto"
+"""The schema of requests, which the prose rules belong to."""
 
 # The C loader reads the spec ten times faster, and not every build of PyYAML has it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -36,7 +38,9 @@ class Problem:
     rule: str
     """The id of a prose rule, or the JSON Schema keyword that refused."""
     field: str
+    """The path to the value, such as `image_urls.0`; empty where the whole is wrong."""
     message: str
+    """What is wrong, for a person to read."""
 
 
 class Schema:
@@ -44,6 +48,7 @@ class Schema:
 
     def __init__(self, schema: Mapping[str, Any], components: Mapping[str, Any]) -> None:
         self.schema = schema
+        """The schema as it stands in the document."""
         document = _json_schema({**schema, "components": components})
         self._validator = jsonschema_rs.Draft4Validator(document, validate_formats=True)
 
@@ -70,8 +75,11 @@ class Rule:
     """A rule from the vendor's prose, as JSON Schema."""
 
     id: str
+    """Such as `edit-needs-image-urls`; the wrapper's rule has the same."""
     sentence: str
+    """The vendor's own words, as they stand in the spec."""
     schema: Schema = field(repr=False)
+    """What a request body must keep."""
 
 
 @frozen
@@ -79,10 +87,13 @@ class Parameter:
     """One parameter of an operation."""
 
     name: str
+    """The name in the request."""
     place: str
     """query, path, header or cookie."""
     is_required: bool
+    """Whether a request without it is refused."""
     schema: Mapping[str, Any] = field(repr=False)
+    """The parameter's schema, as it stands in the spec."""
 
 
 @frozen
@@ -90,13 +101,21 @@ class Operation:
     """One operation of the spec."""
 
     method: str
+    """The HTTP method, in capitals."""
     path: str
+    """The path, with its parameters in braces."""
     parameters: tuple[Parameter, ...]
+    """All parameters, those of the path item first."""
     request: Schema | None
+    """What the JSON body must keep; None where the operation takes none."""
     is_request_required: bool
+    """Whether a request without a body is refused."""
     success_status: int
+    """The documented status of a success, the lowest where there are several."""
     success: Schema | None
+    """What the JSON of a success keeps; None where it has none."""
     is_secured: bool
+    """Whether a request needs a key."""
     makes_tasks: bool
     """Whether it is a submission: it answers with nothing but the id of a new task."""
     looks_at_tasks: bool
@@ -119,6 +138,7 @@ class Contract:
     rules: tuple[Rule, ...]
     """The prose rules; they hold for requests of the schema NanoImageDto."""
     operations: tuple[Operation, ...]
+    """The operations, in the order of the spec."""
 
     @classmethod
     def load(cls, spec: Path | None = None) -> Self:

@@ -1,4 +1,4 @@
-"""A mock server of the API, built from the contract: it costs nothing and needs no account.
+"""A mock server of the API, built from the contract: it costs nothing and needs no account::
 
     with MockServer() as server:
         client = NanoBanana("test-token", base_url=server.url)

@@ -30,6 +30,7 @@ from ._plan import Plan
 from ._tasks import Task, TaskStore
 
 DEFAULT_KEYS = ("test-token", "other-token")
+"""The keys that a mock knows which is given none: two accounts."""
 
 # The vendor allows 10 MB a picture, and pictures are sent as links: no honest body is larger.
 MAX_BODY = 10 * 1024 * 1024

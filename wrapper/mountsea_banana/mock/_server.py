@@ -47,9 +47,12 @@ def listen(host: str, port: int) -> socket.socket:
 class MockServer:
     """A mock server that runs while its `with` block does.
 
-    It listens on a free port of the loopback address, or on `port`. `plan` is how its tasks live,
+    It listens on a free port of the loopback address, or on `port`. `keys` are its accounts' keys,
+    by default those in MOCK_API_KEYS, separated by commas, or `test-token` and `other-token`.
+    `spec` is an OpenAPI document to serve instead of the shipped one. `plan` is how its tasks live,
     by default: each poll moves them on, and the third sees them completed. `clock` is what their
-    seconds are counted by. `app` replaces the application that is made of the contract.
+    seconds are counted by. `app` replaces the application that is made of all this. Raises
+    ContractError for an unusable spec, and OSError where the port is taken.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class MockServer:
         app: Starlette | None = None,
     ) -> None:
         self.clock = clock or Clock()
+        """What the seconds of its tasks are counted by."""
         self._app = app or create_app(Contract.load(spec), keys, plan, self.clock)
         self._port = port
 

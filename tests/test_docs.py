@@ -1,0 +1,174 @@
+"""Every Python and shell block of README.md and docs/ runs, and the site has no warning."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import griffe
+import mountsea_banana
+import mountsea_banana.mock
+import pytest
+from mountsea_banana import _rules
+from mountsea_banana.mock import MockServer, Plan
+
+from .conftest import KEY
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\S+)(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RUN = ("python", "shell")
+SHOWN = ("json", "text", "yaml")
+
+# A block runs these in place of what would build, install or reach out.
+STUBS = {
+    "make": f"exec {shutil.which('make')} --dry-run --directory '{ROOT}' \"$@\"",
+    "pip": "",
+    "git": "",
+}
+
+
+def blocks(language: str) -> list[object]:
+    """Return the blocks of all pages in a language, each with an id such as `README.md:25`."""
+    found: list[object] = []
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for fence in FENCE.finditer(text):
+            if fence[1] == language:
+                line = text.count("\n", 0, fence.start()) + 1
+                found.append(pytest.param(fence[3], id=f"{page.name}:{line}"))
+    return found
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
+
+
+@pytest.fixture
+def _surroundings(
+    banana_server: MockServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a reader has: a folder, a key, a server; its tasks are done at the first look."""
+    stubs = tmp_path / "stubs"
+    stubs.mkdir()
+    for name, command in STUBS.items():
+        (stubs / name).write_text(f"#!/bin/bash\n{command}\n")
+        (stubs / name).chmod(0o755)
+    path = [str(stubs), str(Path(sys.executable).parent), os.environ["PATH"]]
+    monkeypatch.setenv("PATH", os.pathsep.join(path))
+    monkeypatch.setenv("MOUNTSEA_API_KEY", KEY)
+    monkeypatch.setenv("MOUNTSEA_BASE_URL", banana_server.url)
+    monkeypatch.chdir(tmp_path)
+    banana_server.plan = Plan(polls=1)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_is_run_or_of_a_kind_that_cannot_be(page: Path) -> None:
+    text = page.read_text("utf-8")
+    kinds = [found[1] for found in FENCE.finditer(text)]
+    assert len(re.findall(r"```", text)) == 2 * len(kinds)
+    assert [kind for kind in kinds if kind not in RUN + SHOWN and kind[0] != "{"] == []
+
+
+@pytest.mark.usefixtures("_surroundings")
+@pytest.mark.parametrize("block", blocks("python"))
+def test_a_python_block_runs(block: str, pytester: pytest.Pytester) -> None:
+    if name := re.match(r"# (test_\w+)\.py\n", block):
+        pytester.makepyfile(**{name[1]: block})
+        outcomes = pytester.runpytest_subprocess("-p", "no:schemathesis").parseoutcomes()
+        assert outcomes.keys() == {"passed"}
+    else:
+        exec(compile(block, "block", "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.usefixtures("_surroundings")
+@pytest.mark.parametrize("block", blocks("shell"))
+def test_a_shell_block_runs(block: str, banana_server: MockServer, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    script = block.replace("http://127.0.0.1:8000", banana_server.url).replace("8765", free_port())
+    with (
+        said.open("w") as file,
+        subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", script],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            process.wait(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # nothing was left running
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, said.read_text()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning"]
+    subprocess.run([*command, str(ROOT / "docs"), str(folder)], check=True)
+    return folder
+
+
+def test_the_site_is_made_without_a_warning_and_names_all_that_is_public(site: Path) -> None:
+    inventory = (site / "objects.inv").read_bytes().partition(b"using zlib.\n")[2]
+    listed = {line.split()[0] for line in zlib.decompress(inventory).decode().splitlines()}
+    public = {f"mountsea_banana.{name}" for name in mountsea_banana.__all__}
+    public |= {f"mountsea_banana.mock.{name}" for name in mountsea_banana.mock.__all__}
+    assert public - listed == set()
+
+
+def test_the_pages_need_nothing_from_the_network(site: Path) -> None:
+    for page in site.glob("*.html"):
+        loaded = re.findall(r"<(?:script|img|link)[^>]*(?:src|href)=\"(\S+)\"", page.read_text())
+        assert [each for each in loaded if "//" in each] == []
+
+
+def test_the_table_of_rules_quotes_the_vendor() -> None:
+    page = (ROOT / "docs" / "rules.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\S+)` \|.*\| (.*) \|$", page, re.MULTILINE)
+    assert rows == [(rule.id, f'"{rule.sentence}"') for rule in _rules.RULES]
+
+
+def test_the_page_of_errors_names_every_error() -> None:
+    page = (ROOT / "docs" / "errors-and-money.md").read_text("utf-8")
+    kinds = [vars(mountsea_banana).get(name) for name in mountsea_banana.__all__]
+    errors = [
+        kind.__name__ for kind in kinds if isinstance(kind, type) and issubclass(kind, Exception)
+    ]
+    assert [name for name in errors if f"`{name}`" not in page] == []
+
+
+def public_parts(part: griffe.Object | griffe.Alias) -> Iterator[griffe.Object | griffe.Alias]:
+    """Give what is public in a module or class, and in its classes."""
+    for each in (part.all_members if part.is_class else part.members).values():
+        if each.is_public and not each.name.startswith("_"):
+            yield each
+            if each.is_class:
+                yield from public_parts(each)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "mountsea_banana",
+        "mountsea_banana.contract",
+        "mountsea_banana.mock",
+        "pytest_mountsea_banana",
+    ],
+)
+def test_every_public_name_has_a_docstring(module: str) -> None:
+    parts = list(public_parts(griffe.load(module, search_paths=[ROOT / "wrapper"])))
+    assert len(parts) > 3
+    assert [part.path for part in parts if not part.docstring] == []
