@@ -23,11 +23,16 @@ class Redactor:
     def __call__(self, text: str) -> str:
         return self._pattern.sub("[redacted]", text)
 
+    def is_in(self, text: str) -> bool:
+        """Say whether a text holds the key."""
+        return self._pattern.search(text) is not None
+
     def error(self, error: Exception) -> Exception:
         """Return an exception of a library, or one of its kind where it quotes the key."""
-        clean = self(str(error))
-        # It leaves behind what it came from, which quotes the same.
-        return error if clean == str(error) else type(error)(clean)
+        if self.is_in(str(error)):
+            # It leaves behind what it came from, which quotes the same.
+            return type(error)(self(str(error)))
+        return error
 
     def watch_logs(self) -> None:
         """Take the key out of what httpx and httpcore log, for as long as this object lives."""
@@ -46,10 +51,8 @@ def _forms(char: str) -> str:
 
 
 def _clean(record: logging.LogRecord) -> bool:
-    said = clean = record.getMessage()
     for each in _watching:
         redact = each()
-        clean = redact(clean) if redact else clean
-    if clean != said:
-        record.msg, record.args = clean, None
+        if redact and redact.is_in(record.getMessage()):
+            record.msg, record.args = redact(record.getMessage()), None
     return True
