@@ -26,6 +26,7 @@ import mountsea_banana as api
 import pytest
 from mountsea_banana import NanoBanana, TaskResult, check_request
 from mountsea_banana._clock import InstantClock
+from mountsea_banana._pictures import obstacle
 
 from tests.conftest import KEY
 
@@ -1527,3 +1528,59 @@ def test_every_logger_of_answers_is_watched(
     logging.getLogger(name).debug("the answer was %s", KEY)
     assert caplog.messages == ["the answer was [redacted]"]
     client.close()
+
+
+# What keeps a picture from being saved, as far as it shows before it is paid for.
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".gif", ".avif"])
+def test_a_name_without_a_suffix_is_taken_where_a_picture_of_any_kind_has_it(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = str(tmp_path / "cat")
+    assert obstacle(path, overwrite=False) is None
+    (tmp_path / f"cat{suffix}").touch()
+    said = f"{path}{suffix} exists; pass overwrite=True to replace it"
+    assert obstacle(path, overwrite=False) == said
+    assert obstacle(path, overwrite=True) is None
+    assert obstacle(str(tmp_path / "dog"), overwrite=False) is None
+
+
+def test_a_name_with_a_suffix_is_taken_where_it_exists_alone(tmp_path: Path) -> None:
+    path = tmp_path / "cat.jpeg"
+    (tmp_path / "cat.jpeg.png").touch()
+    assert obstacle(str(path), overwrite=False) is None
+    path.symlink_to("nowhere")
+    assert obstacle(str(path), overwrite=False) == (
+        f"{path} exists; pass overwrite=True to replace it"
+    )
+
+
+def test_a_folder_is_free_and_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert obstacle(str(tmp_path), overwrite=False) is None
+    assert obstacle(f"{tmp_path}/new/", overwrite=False) is None
+    for path in ("file/", "file/cat.png", "file/new/cat.png"):
+        assert obstacle(f"{tmp_path}/{path}", overwrite=False) == f"{tmp_path}/file is no folder"
+
+
+@pytest.mark.parametrize("path", ["cat.png", "new/cat.png", "", "new/"])
+def test_a_folder_that_cannot_be_written_to_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    asked = []
+
+    def access(folder: Path, mode: int) -> bool:
+        asked.append((folder, mode))
+        return False
+
+    monkeypatch.setattr(os, "access", access)
+    said = f"the folder {tmp_path} is not writable"
+    assert obstacle(f"{tmp_path}/{path}", overwrite=False) == said
+    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
+
+
+def test_a_name_that_no_file_can_have_is_an_obstacle() -> None:
+    said = obstacle("a" * 300, overwrite=False)
+    assert said is not None
+    assert said.startswith("OSError: [Errno 36] File name too long")
