@@ -5,6 +5,7 @@ The mock server and the clients of it are the package's own fixtures, `banana_se
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,12 @@ def _no_environment() -> Iterator[None]:
         for name in ("MOUNTSEA_API_KEY", "MOUNTSEA_BASE_URL", "MOCK_API_KEYS"):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts() -> None:
+    # A suite that a shell runs in the background would ignore Ctrl-C, and its children as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class PatientClock(InstantClock):
