@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from mountsea_banana import NanoBanana
+from mountsea_banana import BadRequestError, NanoBanana
 from mountsea_banana.mock import MockServer, Plan
 
 from examples import notebook, worker
@@ -50,8 +51,32 @@ def test_the_worker_keeps_what_it_could_not_finish_and_drops_what_failed(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_worker_pays_for_nothing_where_the_id_cannot_be_stored(
+    banana: NanoBanana, banana_server: MockServer, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "pictures.db")
+    with (
+        contextlib.closing(worker.open_store(path)) as store,
+        contextlib.closing(worker.open_store(path)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        store.execute("PRAGMA busy_timeout = 0")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            worker.add(store, banana, "a cat")
+    assert banana_server.charged == 0
+
+
+def test_the_notebook_loses_no_picture_to_the_failure_of_another(
+    banana_server: MockServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    banana_server.next_task(Plan(refusals=1, refusal_status=400))
+    failed, made = asyncio.run(notebook.make_pictures("a cat", "a dog"))
+    assert {type(failed), type(made)} == {BadRequestError, bytes}
+    assert banana_server.charged == capsys.readouterr().out.count("AsyncTask(") == 1
+
+
 def test_the_notebook_makes_pictures_side_by_side(banana_server: MockServer) -> None:
     pictures = asyncio.run(notebook.make_pictures("a cat", "a dog"))
-    assert [picture[:4] for picture in pictures] == [b"\x89PNG"] * 2
+    assert [isinstance(each, bytes) and each[:4] for each in pictures] == [b"\x89PNG"] * 2
     prompts = {str(body["prompt"]) for body in banana_server.submissions}
     assert prompts == {"a cat", "a dog"}

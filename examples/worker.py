@@ -26,9 +26,14 @@ def open_store(path: str) -> sqlite3.Connection:
 
 
 def add(store: sqlite3.Connection, banana: NanoBanana, prompt: str) -> str:
-    """Submit the making of a picture, and store its task's id."""
-    task = banana.generate(prompt)
+    """Submit the making of a picture, and say and store its task's id.
+
+    A store that cannot be written to is found before anything is paid for.
+    """
     with store:
+        store.execute("BEGIN IMMEDIATE")
+        task = banana.generate(prompt)
+        print(task.id)
         store.execute("INSERT INTO open_tasks VALUES (?)", [task.id])
     return task.id
 
@@ -57,7 +62,7 @@ def main(command: str, path: str, argument: str) -> None:
     """Run one of the two commands."""
     with contextlib.closing(open_store(path)) as store, NanoBanana() as banana:
         if command == "add":
-            print(add(store, banana, argument))
+            add(store, banana, argument)
         else:
             work(store, banana, Path(argument))
 

@@ -22,7 +22,11 @@ from pathlib import Path
 import griffe
 
 ROOT = Path(__file__).parent.parent
-SOURCES = {"mountsea_banana": "wrapper", "mountsea_api": "generated_client"}
+SOURCES = {
+    "mountsea_banana": "wrapper",
+    "mountsea_api": "generated_client",
+    "pytest_mountsea_banana": "wrapper",
+}
 
 
 class CheckError(Exception):
@@ -60,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def last_tag() -> str:
-    """Return the tag of the last release before this commit; empty where there is none."""
+    """Return the tag of the last release, this commit's own too; empty where there is none."""
     return git("describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
 
 

@@ -138,6 +138,7 @@ class _Meaning(ast.NodeTransformer):
 
     def visit_arguments(self, node: ast.arguments) -> ast.AST:
         node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+        node.defaults += [each for each in node.kw_defaults if each]
         node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
         for arg in node.args:
             arg.annotation = None

@@ -423,7 +423,7 @@ def _reference(schema: Node) -> str:
 def _resolved(node: Node, document: Node) -> Node:
     """Return what a reference stands for; anything else as it is."""
     while "$ref" in node:
-        kind, name = str(node["$ref"]).split("/")[-2:]
+        kind, name = ["", *str(node["$ref"]).split("/")][-2:]
         node = document.get("components", {}).get(kind, {}).get(name, {})
     return node
 

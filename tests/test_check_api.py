@@ -22,9 +22,9 @@ Edit = tuple[str, str, str]
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository of both packages, whose only commit is the release v1.4.2."""
-    for package, source in check_api.SOURCES.items():
+    for source in set(check_api.SOURCES.values()):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / source / package, tmp_path / source / package, ignore=ignored)
+        shutil.copytree(ROOT / source, tmp_path / source, ignore=ignored)
     (tmp_path / VERSION).write_text('__version__ = "1.4.2"\n')
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(name, "/dev/null")

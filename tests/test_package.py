@@ -61,7 +61,7 @@ def test_the_wheel_brings_the_command_and_the_plugin(dist: Path) -> None:
     entry_points = zipfile.ZipFile(wheel).read(name).decode()
     assert entry_points.split() == [
         *("[console_scripts]", "nano-banana", "=", "mountsea_banana.cli:main"),
-        *("[pytest11]", "mountsea_banana", "=", "pytest_mountsea_banana"),
+        *("[pytest11]", "pytest_mountsea_banana", "=", "pytest_mountsea_banana"),
     ]
 
 

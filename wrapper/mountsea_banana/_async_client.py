@@ -69,8 +69,12 @@ class AsyncTaskResult(Look):
     async def _download(self, max_bytes: int, timeout: float) -> _pictures.Picture:
         url = _pictures.address(self)
         seconds = _settings.seconds(timeout)
-        async with _http.make_client(httpx.AsyncClient, follow_redirects=True) as client:
-            outcome = await _fetch_outside(client, "GET", url, {}, max_bytes, seconds)
+        outcome: _http.Outcome
+        try:
+            async with _http.make_client(httpx.AsyncClient, url, follow_redirects=True) as client:
+                outcome = await _fetch_outside(client, "GET", url, {}, max_bytes, seconds)
+        except ConfigurationError as error:
+            outcome = error
         return _pictures.judge(outcome, url, self.task_id)
 
 
@@ -157,7 +161,7 @@ class AsyncNanoBanana:
             )
         self._loop: object = None
         self._owns_http = http_client is None
-        self._http = _http.make_client(httpx.AsyncClient) if http_client is None else http_client
+        self._http = http_client or _http.make_client(httpx.AsyncClient, self._settings.base_url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -288,7 +292,7 @@ class AsyncNanoBanana:
 
     async def _check_images(self, urls: list[str]) -> list[Violation]:
         check = _images.check(urls)
-        async with _http.make_client(httpx.AsyncClient, follow_redirects=True) as client:
+        async with _http.make_client(httpx.AsyncClient, urls[0], follow_redirects=True) as client:
             try:
                 ask = next(check)
                 while True:

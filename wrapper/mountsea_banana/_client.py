@@ -66,8 +66,12 @@ class TaskResult(Look):
     def _download(self, max_bytes: int, timeout: float) -> _pictures.Picture:
         url = _pictures.address(self)
         seconds = _settings.seconds(timeout)
-        with _http.make_client(httpx.Client, follow_redirects=True) as client:
-            outcome = _fetch_outside(client, "GET", url, {}, max_bytes, seconds)
+        outcome: _http.Outcome
+        try:
+            with _http.make_client(httpx.Client, url, follow_redirects=True) as client:
+                outcome = _fetch_outside(client, "GET", url, {}, max_bytes, seconds)
+        except ConfigurationError as error:
+            outcome = error
         return _pictures.judge(outcome, url, self.task_id)
 
 
@@ -151,7 +155,7 @@ class NanoBanana:
         if http_client is not None and not isinstance(http_client, httpx.Client):
             raise ConfigurationError(f"http_client is an httpx.Client, not {type(http_client)}")
         self._owns_http = http_client is None
-        self._http = _http.make_client(httpx.Client) if http_client is None else http_client
+        self._http = http_client or _http.make_client(httpx.Client, self._settings.base_url)
 
     def __enter__(self) -> Self:
         return self
@@ -282,7 +286,7 @@ class NanoBanana:
 
     def _check_images(self, urls: list[str]) -> list[Violation]:
         check = _images.check(urls)
-        with _http.make_client(httpx.Client, follow_redirects=True) as client:
+        with _http.make_client(httpx.Client, urls[0], follow_redirects=True) as client:
             try:
                 ask = next(check)
                 while True:

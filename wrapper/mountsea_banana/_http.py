@@ -13,18 +13,23 @@ import httpx
 from attrs import field, frozen
 
 from ._errors import ConfigurationError
+from ._hosts import is_plain_loopback
 
 Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
 
 
-def make_client(kind: type[Client], *, follow_redirects: bool = False) -> Client:
-    """Return a client; raise ConfigurationError where the environment leaves none to be made."""
+def make_client(kind: type[Client], url: str, *, follow_redirects: bool = False) -> Client:
+    """Return a client for a server; raise ConfigurationError where the environment leaves none.
+
+    What goes in the clear to this machine goes to no proxy: it would leave the machine with the
+    key.
+    """
     try:
-        return kind(follow_redirects=follow_redirects)
-    except (ValueError, OSError, ImportError) as error:
+        return kind(trust_env=not is_plain_loopback(url), follow_redirects=follow_redirects)
+    except (ValueError, OSError, ImportError, httpx.InvalidURL) as error:
         raise ConfigurationError(
             f"no connection can be set up: {error}. Look at the variables HTTP_PROXY, HTTPS_PROXY, "
-            "ALL_PROXY and SSL_CERT_FILE"
+            "ALL_PROXY, NO_PROXY and SSL_CERT_FILE"
         ) from error
 
 

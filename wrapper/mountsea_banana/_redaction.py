@@ -7,6 +7,8 @@ import re
 import threading
 import weakref
 
+import httpx
+
 # They log answers: httpx the reason phrase, httpcore the headers and what it could not parse.
 _LOGGERS = ("httpx", "httpcore.http11", "httpcore.http2")
 
@@ -31,7 +33,11 @@ class Redactor:
         """Return an exception of a library, or one of its kind where it quotes the key."""
         if self.is_in(str(error)):
             # It leaves behind what it came from, which quotes the same.
-            return type(error)(self(str(error)))
+            clean = self(str(error))
+            try:
+                return type(error)(clean)
+            except TypeError:  # one of a kind that needs more than a text
+                return httpx.TransportError(clean)
         return error
 
     def watch_logs(self) -> None:
@@ -41,6 +47,7 @@ class Redactor:
             _watching = (*(each for each in _watching if each()), weakref.ref(self))
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_clean)
+        logging.getLogger("hpack.hpack").addFilter(_drop)
 
 
 def _forms(char: str) -> str:
@@ -56,3 +63,8 @@ def _clean(record: logging.LogRecord) -> bool:
         if redact and redact.is_in(record.getMessage()):
             record.msg, record.args = redact(record.getMessage()), None
     return True
+
+
+def _drop(_: logging.LogRecord) -> bool:
+    # HTTP/2's packed headers hold the key in bits that no pattern finds.
+    return False

@@ -31,8 +31,10 @@ DEFAULT_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 class BearerAuth(httpx.Auth):
     """Puts the key on a request as it leaves, so that it stands nowhere before or after."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, redact: Redactor) -> None:
         self._key = key
+        # A request can outlive its client, and is watched as long as it does.
+        self._redact = redact
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.headers["Authorization"] = f"Bearer {self._key}"
@@ -105,7 +107,7 @@ def settings(
         base_url=_check_base_url(base_url),
         timeout=timeout if isinstance(timeout, httpx.Timeout) else httpx.Timeout(seconds(timeout)),
         max_retries=max_retries,
-        auth=BearerAuth(key),
+        auth=BearerAuth(key, redact),
         redact=redact,
     )
 

@@ -25,7 +25,7 @@ Exit codes:
   2    bad use, such as a broken rule or no key; nothing was sent
   3    network, server, or saving the file; a task that has an id goes on
   4    outcome unknown: the request may have been charged
-  130  interrupted
+  130  interrupted: where no task was named, as after 4
 """
 ENVIRONMENT = """\b
 Environment:

@@ -106,8 +106,10 @@ def follow(start: Callable[[NanoBanana], Task], options: Options, *, is_submissi
             known.fault = "; ".join(explain(error))
             for sentence in explain(error):
                 screen.say(sentence, "error")
-            if isinstance(error, DownloadError):
-                options = evolve(options, output="other.png")
+            if isinstance(error, DownloadError) and _pictures.obstacle(
+                output, overwrite=options.force
+            ):
+                options = evolve(options, output="other.png", force=False)
         if known.task_id and goes_on:
             screen.say("pick the task up, which costs nothing:")
             screen.command(_pick_up(known.task_id, options))

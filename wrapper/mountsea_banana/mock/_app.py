@@ -97,6 +97,7 @@ class MockAPI:
         self.tasks = TaskStore()
         self.charged = 0
         self.next_plans: deque[Plan] = deque()
+        self._refusing: Plan | None = None
         self._refused = 0
 
     def advance(self, task_id: str | None = None) -> dict[str, str]:
@@ -188,6 +189,8 @@ class MockAPI:
     def submit(self, operation: Operation, account: str, body: Any) -> Response:
         """Answer a submission as the next plan says; refuse it as often as that asks."""
         plan = self.next_plans[0] if self.next_plans else self.plan
+        if plan is not self._refusing:
+            self._refusing, self._refused = plan, 0
         if self._refused < plan.refusals:
             self._refused += 1
             raise Refusal(plan.refusal_status, "the mock was told to refuse this submission")
@@ -239,11 +242,12 @@ class MockAPI:
             picture = f'<a href="{url}"><img src="{url}" alt="" loading="lazy"></a>'
         names = ("action", "model", "aspect_ratio", "resolution")
         facts = " · ".join(str(task.request[name]) for name in names if name in task.request)
+        status = html.escape(task.status)
         prompt = str(task.request.get("prompt") or "(no prompt)")
         return (
             f'<article>{picture}<p class="prompt">{html.escape(prompt[:500])}</p>'
             f"<p>{html.escape(facts)}</p>"
-            f'<p><b class="{task.status}">{task.status}</b> <code>{task.id}</code></p></article>'
+            f'<p><b class="{status}">{status}</b> <code>{task.id}</code></p></article>'
         )
 
     async def spec(self, _: Request) -> Response:
@@ -261,7 +265,8 @@ def create_app(
 
     `keys` are the accounts' keys; by default those in MOCK_API_KEYS, separated by commas, or
     `test-token` and `other-token`. `plan` is how every task lives that is told nothing else, and
-    `clock` what its seconds are counted by. The API is at `app.state.api`.
+    `clock` what its seconds are counted by. The API is at `app.state.api`. A plan that drops or
+    truncates needs `MockServer` or its command: another server's connections cannot be closed.
     """
     if keys is None:
         named = os.environ.get("MOCK_API_KEYS", "").split(",")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ._plan import plan_of
@@ -39,7 +39,10 @@ def control_routes(api: MockAPI) -> list[Route]:
         return asdict(api.next_plans[-1])
 
     def advance(arguments: Mapping[str, Any]) -> object:
-        return api.advance(arguments.get("taskId"))
+        task_id = arguments.get("taskId")
+        if not isinstance(task_id, str | None):
+            raise ValueError(f"a taskId is text, not {task_id!r:.100}")
+        return api.advance(task_id)
 
     def reset(_: Mapping[str, Any]) -> object:
         api.reset()
@@ -67,8 +70,10 @@ def _endpoint(
             arguments = json.loads(await request.body() or b"{}")
             if not isinstance(arguments, dict):
                 raise ValueError("send a JSON object")
-            return JSONResponse(act(arguments))
+            said, status = act(arguments), 200
         except (ValueError, RecursionError) as error:
-            return JSONResponse({"message": str(error)}, 400)
+            said, status = {"message": str(error)}, 400
+        # Escaped, as a prompt may hold half of a surrogate pair.
+        return Response(json.dumps(said), status, media_type="application/json")
 
     return handle

@@ -37,6 +37,8 @@ def config(app: Starlette, log_level: str) -> uvicorn.Config:
 
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; raises OSError or OverflowError where the address is no good."""
+    if not host:
+        raise OSError("an empty host would be every address of this machine: name one")
     listener = socket.create_server((host, port))
     # An answer's head and body go out as two writes, and the second would wait 40 ms for the
     # client's acknowledgement of the first. Accepted connections inherit the option.
@@ -82,7 +84,7 @@ class MockServer:
 
     @property
     def submissions(self) -> list[Mapping[str, Any]]:
-        """The bodies of all accepted submissions, oldest first."""
+        """The bodies of the accepted submissions, of the last 5000 at most, oldest first."""
         return [task.request for task in self._api.tasks.all()]
 
     @property
