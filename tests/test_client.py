@@ -377,6 +377,8 @@ def test_an_asynchronous_client_serves_one_event_loop(banana_server: MockServer)
     [
         ("HTTPS_PROXY", "foo://proxy"),
         ("ALL_PROXY", "socks5://127.0.0.1:1"),
+        ("HTTPS_PROXY", "http://host:notaport"),
+        ("NO_PROXY", "http://a:b"),
         ("SSL_CERT_FILE", "/none/such.pem"),
     ],
 )
@@ -386,3 +388,14 @@ def test_an_environment_that_leaves_no_connection_is_named(
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=name):
         kind(KEY)
+
+
+@pytest.mark.parametrize("kind", [TaskResult, AsyncTaskResult])
+def test_a_picture_that_no_connection_can_be_set_up_for_is_a_download_error_with_the_task(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    result = kind("t-1", "completed", {"result": {"imageUrls": ["https://a.example/a.png"]}})
+    with pytest.raises(DownloadError, match="ALL_PROXY") as caught:
+        asyncio.run(result.read())  # the synchronous one raises before it returns
+    assert caught.value.task_id == "t-1"

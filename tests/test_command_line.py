@@ -21,7 +21,7 @@ from mountsea_banana import _rules
 from mountsea_banana._clock import Clock
 from mountsea_banana.cli import main
 from mountsea_banana.cli._failures import exit_code
-from mountsea_banana.mock import MockServer
+from mountsea_banana.mock import MockServer, Plan
 
 from tests.faults import Fault, FaultServer, answer
 from tests.test_images import PNG
@@ -774,3 +774,52 @@ def test_a_process_without_the_extra_leaves_no_traceback() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["rules"], ["rules", "--check", "{}"], ["--help"]])
+def test_a_stdout_that_is_full_is_said_and_is_no_failed_task(
+    command: list[str], child: Callable[..., Any]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = child(*command, stdout=full)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert err == "stdout cannot be written to: [Errno 28] No space left on device\n"
+
+
+def test_a_full_stdout_ends_the_rules_with_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("/dev/full").open("w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["rules", "--check", "{}"]) == 3
+    assert "No space left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["", "-"])
+def test_an_output_that_is_no_path_is_refused_before_anything_is_sent(
+    run: Run, banana_server: MockServer, path: str
+) -> None:
+    ran = run("generate", "a cat", "-o", path, url=banana_server.url)
+    assert ran.code == 2
+    assert "name a file or a folder" in ran.err
+    assert banana_server.charged == 0
+
+
+def test_a_broken_download_is_picked_up_as_it_was_asked_for(
+    run: Run, banana_server: MockServer
+) -> None:
+    banana_server.next_task(Plan(truncates=True))
+    ran = run("generate", "a cat", "-o", "cat.png", "--force", url=banana_server.url)
+    assert ran.code == 3
+    assert ran.err.rstrip().endswith("-o cat.png --force")
+
+
+def test_an_interrupt_while_the_commands_are_imported_has_the_same_exit_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mountsea_banana.cli._commands.run", interrupt)
+    assert main([]) == 130

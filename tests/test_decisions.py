@@ -1500,6 +1500,19 @@ def test_a_header_whose_name_is_the_key_is_redacted(
     assert caught.value.headers["[redacted]"] == "a value"
 
 
+def test_an_exception_that_cannot_be_made_of_a_text_is_redacted_as_another(
+    web: Web, made: Callable[..., NanoBanana]
+) -> None:
+    class Peculiar(httpx.TransportError):
+        def __init__(self, message: str, *, peculiarity: str) -> None:
+            super().__init__(message + peculiarity)
+
+    web.will_fail(Peculiar(f"{KEY} is ", peculiarity="bad"))
+    with pytest.raises(api.SubmissionUnknown, match=r"\[redacted\] is bad") as caught:
+        made().generate("a cat")
+    assert type(caught.value.__cause__) is httpx.TransportError
+
+
 def test_what_libraries_log_of_the_key_is_taken_out_while_a_client_lives(
     web: Web, made: Callable[..., NanoBanana], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -1517,6 +1530,16 @@ def test_what_libraries_log_of_the_key_is_taken_out_while_a_client_lives(
         "first-key and [redacted]",
     ]
     assert [record.args for record in caplog.records] == [None, ("nothing",), None]
+
+
+def test_the_packed_headers_of_http_2_are_not_logged(
+    made: Callable[..., NanoBanana], caplog: pytest.LogCaptureFixture
+) -> None:
+    client = made()
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("hpack.hpack").debug("Encoded header block to %s", b"\x82")
+    assert caplog.messages == []
+    client.close()
 
 
 @pytest.mark.parametrize("name", ["httpx", "httpcore.http11", "httpcore.http2"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from mountsea_banana import (
+    AsyncNanoBanana,
     ContractWarning,
     DownloadError,
     NanoBanana,
@@ -140,6 +142,8 @@ def test_a_reset_forgets_tasks_charges_and_plans(
         {"polls": 0},
         {"polls": "3"},
         {"seconds": -1},
+        {"polls": True},
+        {"seconds": "5"},
         {"refusal_status": 200},
         {"drops": 1},
         {"oops": 1},
@@ -155,6 +159,48 @@ def test_what_is_no_knob_is_refused_everywhere(
         assert answer.status_code == 400
         assert "the knobs are ends_as, advances" in answer.json()["message"]
     assert banana_server.plan == Plan()
+
+
+def test_refusals_are_counted_for_each_plan(banana_server: MockServer) -> None:
+    def status() -> int:
+        return httpx.post(
+            f"{banana_server.url}/gemini/image/generate",
+            headers={"Authorization": "Bearer test-token"},
+            json={"action": "generate", "prompt": "a cat"},
+        ).status_code
+
+    banana_server.plan = Plan(refusals=3)
+    assert status() == 429
+    banana_server.next_task(Plan(refusals=1))
+    assert [status() for _ in range(3)] == [429, 201, 429]
+
+
+def test_waits_side_by_side_take_the_time_of_one(
+    async_banana: AsyncNanoBanana, banana_server: MockServer
+) -> None:
+    async def wait() -> float:
+        start = banana_server.clock.monotonic()
+        tasks = [await async_banana.generate("a cat") for _ in range(30)]
+        await asyncio.gather(*(task.wait() for task in tasks))
+        return banana_server.clock.monotonic() - start
+
+    assert asyncio.run(wait()) < 100
+
+
+def test_the_state_is_shown_whatever_a_prompt_holds(banana_server: MockServer) -> None:
+    url = f"{banana_server.url}/gemini/image/generate"
+    headers = {"Authorization": "Bearer test-token", "Content-Type": "application/json"}
+    body = b'{"prompt": "\\ud800", "action": "generate"}'
+    assert httpx.post(url, content=body, headers=headers).status_code == 201
+    assert httpx.get(f"{banana_server.url}/_mock").json()["charged"] == 1
+
+
+def test_a_status_of_ones_own_does_not_break_the_page(
+    banana: NanoBanana, banana_server: MockServer
+) -> None:
+    banana_server.next_task(Plan(shows="<script>"))
+    banana.generate("a cat")
+    assert "<script>" not in httpx.get(banana_server.url).text
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b"\xff", b"[" * 100_000])
@@ -180,6 +226,10 @@ def test_the_control_api_has_the_same_knobs(banana: NanoBanana, banana_server: M
     assert control("advance", taskId=task.id) == {task.id: "processing"}
     assert control("advance") == {task.id: "completed"}
     assert "no task" in control("advance", taskId="none")["message"]
+    odd = httpx.post(f"{banana_server.url}/_mock/advance", json={"taskId": []})
+    assert (odd.status_code, odd.json()["message"]) == (400, "a taskId is text, not []")
+    endless = httpx.post(f"{banana_server.url}/_mock/plan", content=b'{"seconds": Infinity}')
+    assert endless.status_code == 400
     control("next", drops=True)
     state = httpx.get(f"{banana_server.url}/_mock").json()
     assert state["charged"] == 2
@@ -205,6 +255,8 @@ def test_the_commands_flags_are_the_same_knobs(capsys: pytest.CaptureFixture[str
         command.main(["--polls", "0"])
     assert caught.value.code == 2
     assert "'polls' must be >= 1" in capsys.readouterr().err
+    assert command.main(["--host", ""]) == 2
+    assert "name one" in capsys.readouterr().err
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,22 @@ def test_an_environment_proxy_is_respected(monkeypatch: pytest.MonkeyPatch) -> N
     assert proxy.requests[0].startswith(b"GET http://pictures.example/a.png")
 
 
+def test_what_goes_to_this_machine_in_the_clear_goes_to_no_proxy(
+    banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def submit() -> str:
+        async with AsyncNanoBanana(KEY, base_url=banana_server.url) as banana:
+            return (await banana.generate("a cat")).id
+
+    with FaultServer(Fault("a proxy", answer(200, PNG))) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        with NanoBanana(KEY, base_url=banana_server.url) as banana:
+            banana.generate("a cat")
+        asyncio.run(submit())
+    assert (proxy.requests, banana_server.charged) == ([], 2)
+
+
 def test_thirty_two_threads_share_one_client_and_lose_nothing() -> None:
     connections = set()
 

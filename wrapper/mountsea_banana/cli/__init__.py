@@ -16,6 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"nano-banana: {missing(error, 'cli')}", file=sys.stderr)
         return 2
-    from ._commands import run
+    try:
+        from ._commands import run
 
-    return run(arguments)
+        return run(arguments)
+    except KeyboardInterrupt:
+        return 130

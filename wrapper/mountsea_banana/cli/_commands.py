@@ -6,6 +6,7 @@ What takes long to import is imported where it is used, so that `--help` does wi
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -44,6 +45,12 @@ def run(arguments: Sequence[str] | None) -> int:
         return error.exit_code
     except click.Abort:
         return 130
+    except OSError as error:  # a pipe that nobody reads, a full disk
+        from ._screen import discard
+
+        discard(sys.stdout)
+        click.echo(f"stdout cannot be written to: {error}", err=True)
+        return 3
     return code
 
 
@@ -54,6 +61,12 @@ def commands() -> None:
     What is accepted is charged. A request that would fail is refused before it is sent, and no
     request is sent twice.
     """
+
+
+def _output(text: str) -> str:
+    if text in ("", "-"):
+        raise click.BadParameter("name a file or a folder")
+    return text
 
 
 def _seconds(text: str) -> float:
@@ -94,7 +107,8 @@ _FOLLOW = (
     click.option(
         "-o",
         "--output",
-        type=click.Path(readable=False),
+        type=_output,
+        metavar="PATH",
         help="Save the picture here: a file, or a folder. Without it, in this folder, named after "
         "the task.",
     ),

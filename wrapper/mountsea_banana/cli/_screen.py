@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class _Stderr(Console):
     def on_broken_pipe(self) -> None:
         # rich would end the program, and the task goes on.
-        _discard(sys.stderr)
+        discard(sys.stderr)
 
 
 class Screen:
@@ -93,7 +93,7 @@ class Screen:
         try:
             self._console.print(line, soft_wrap=is_whole)
         except OSError:
-            _discard(sys.stderr)
+            discard(sys.stderr)
 
 
 def put(line: str | bytes) -> str | None:
@@ -101,7 +101,7 @@ def put(line: str | bytes) -> str | None:
     try:
         click.echo(line)
     except OSError as error:
-        _discard(sys.stdout)
+        discard(sys.stdout)
         return f"stdout cannot be written to: {error}"
     return None
 
@@ -113,6 +113,7 @@ def printable(text: str) -> str:
     )
 
 
-def _discard(stream: TextIO) -> None:
+def discard(stream: TextIO) -> None:
+    """Let what is written to a stream from now on vanish."""
     # What is still in its buffer would fail again when Python ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
