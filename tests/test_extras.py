@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import mountsea_banana
 import pytest
+from mountsea_banana import contract
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
@@ -122,3 +124,14 @@ def test_the_asynchronous_client_is_imported_when_it_is_named() -> None:
     assert all(hasattr(mountsea_banana, name) for name in mountsea_banana.__all__)
     with pytest.raises(AttributeError, match="no attribute 'NanoOrange'"):
         mountsea_banana.NanoOrange  # noqa: B018
+
+
+def test_the_contract_without_its_libraries_says_which_extra_brings_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    spec = importlib.util.spec_from_file_location("mountsea_banana.again", contract.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    with pytest.raises(ImportError, match=r"yaml is missing: pip install .*\[mock\]"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
