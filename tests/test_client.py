@@ -399,3 +399,9 @@ def test_a_picture_that_no_connection_can_be_set_up_for_is_a_download_error_with
     with pytest.raises(DownloadError, match="ALL_PROXY") as caught:
         asyncio.run(result.read())  # the synchronous one raises before it returns
     assert caught.value.task_id == "t-1"
+
+
+def test_an_address_of_a_picture_that_is_none_is_a_download_error() -> None:
+    result = TaskResult("t-1", "completed", {"result": {"imageUrls": ["http://[x/a.png"]}})
+    with pytest.raises(DownloadError, match="could not be fetched"):
+        result.read()
