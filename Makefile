@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/ready
 RUN := $(VENV)/bin/python
+# What coverage would slow down most, and what runs in processes of its own.
+UNCOVERED := tests/contract/test_harness.py tests/test_money.py tests/test_docs.py
 PYTEST := $(VENV)/bin/pytest -q --numprocesses auto --dist worksteal
 
 help: ## list the targets
@@ -40,8 +42,8 @@ typecheck: $(READY) ## mypy --strict and pyright
 
 unit: $(READY)
 	@$(VENV)/bin/pytest -q tests/test_start_up.py
-	@$(PYTEST) tests/contract/test_harness.py
-	@$(PYTEST) --ignore tests/contract/test_harness.py --ignore tests/test_start_up.py --cov --cov-report=term
+	@$(PYTEST) $(UNCOVERED)
+	@$(PYTEST) $(UNCOVERED:%=--ignore %) --ignore tests/test_start_up.py --cov --cov-report=term
 
 demo: $(READY) ## start the mock, make and edit a picture through the wrapper, and say where they are
 	@$(RUN) scripts/demo.py

@@ -69,7 +69,7 @@ def test_the_worker_pays_for_nothing_where_the_id_cannot_be_stored(
 def test_the_notebook_loses_no_picture_to_the_failure_of_another(
     banana_server: MockServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    banana_server.next_task(Plan(refusals=1, refusal_status=400))
+    banana_server.next_task(Plan(refusals=1, refusal_status=400, polls=1))
     failed, made = asyncio.run(notebook.make_pictures("a cat", "a dog"))
     assert {type(failed), type(made)} == {BadRequestError, bytes}
     assert banana_server.charged == capsys.readouterr().out.count("AsyncTask(") == 1

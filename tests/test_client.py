@@ -403,5 +403,5 @@ def test_a_picture_that_no_connection_can_be_set_up_for_is_a_download_error_with
 
 def test_an_address_of_a_picture_that_is_none_is_a_download_error() -> None:
     result = TaskResult("t-1", "completed", {"result": {"imageUrls": ["http://[x/a.png"]}})
-    with pytest.raises(DownloadError, match="could not be fetched"):
+    with pytest.raises(DownloadError, match=r"is not at an http\(s\) address"):
         result.read()

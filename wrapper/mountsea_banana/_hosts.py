@@ -16,8 +16,5 @@ def is_loopback(host: str) -> bool:
 
 def is_plain_loopback(url: str) -> bool:
     """Say whether an address is http, in the clear, on this machine."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme == "http" and is_loopback(parts.hostname or "")
-    except ValueError:
-        return False
+    parts = urlsplit(url)
+    return parts.scheme == "http" and is_loopback(parts.hostname or "")
