@@ -45,7 +45,7 @@ def python(code: str) -> Callable[[], object]:
 
 def main() -> None:
     """Print every figure."""
-    ours, theirs = compare(python("import mountsea_banana"), python("import httpx"))
+    ours, theirs = compare(python("from mountsea_banana import NanoBanana"), python("import httpx"))
     print(f"import: {(ours - theirs) * 1000:.0f} ms more than httpx ({ours / theirs:.2f} times it)")
 
     checks = statistics.median(

@@ -742,18 +742,12 @@ def test_help_brings_nothing_that_only_a_task_needs(tmp_path: Path) -> None:
     assert "mountsea_api" not in shown
 
 
-def test_help_takes_at_most_60_ms_more_than_the_import_of_the_library(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-
-    def seconds(does: str) -> float:
-        code = f"import mountsea_banana, sys, time\n{does}\nprint(time.process_time())"
-        shown = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
-        return float(shown.splitlines()[-1])
-
-    shows_help = "from mountsea_banana.cli import main; main(['--help'])"
-    pairs = [(seconds("pass"), seconds(shows_help)) for _ in range(5)]
-    assert min(ours for _, ours in pairs) - min(bare for bare, _ in pairs) <= 0.060
+def test_help_does_without_what_takes_long_to_import() -> None:
+    code = "import sys; from mountsea_banana.cli import main; main(['--help']); print(*sys.modules)"
+    shown = subprocess.check_output([sys.executable, "-c", code], text=True)
+    modules = set(shown.splitlines()[-1].split())
+    assert "click" in modules
+    assert modules & {"httpx", "asyncio", "rich.progress", "mountsea_api"} == set()
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])

@@ -1567,6 +1567,8 @@ def test_a_name_without_a_suffix_is_taken_where_a_picture_of_any_kind_has_it(
     assert obstacle(path, overwrite=False) == said
     assert obstacle(path, overwrite=True) is None
     assert obstacle(str(tmp_path / "dog"), overwrite=False) is None
+    (tmp_path / "cat.avif").touch()
+    assert obstacle(path, overwrite=False) == said
 
 
 def test_a_name_with_a_suffix_is_taken_where_it_exists_alone(tmp_path: Path) -> None:

@@ -1,35 +1,36 @@
 """A typed client of Mountsea's Nano Banana image API that never pays twice."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._client import NanoBanana, Task, TaskResult
-from ._errors import (
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
-    AuthenticationError,
-    BadRequestError,
-    ConfigurationError,
-    ContractWarning,
-    DownloadError,
-    InvalidRequest,
-    NanoBananaError,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitError,
-    ServerError,
-    SubmissionServerError,
-    SubmissionUnknown,
-    SubmissionUnreadable,
-    TaskFailed,
-    UnexpectedResponse,
-    WaitTimeout,
-)
-from ._rules import Violation, check_request
 from ._version import __version__
 
 if TYPE_CHECKING:
     from ._async_client import AsyncNanoBanana, AsyncTask, AsyncTaskResult
+    from ._client import NanoBanana, Task, TaskResult
+    from ._errors import (
+        APIConnectionError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ConfigurationError,
+        ContractWarning,
+        DownloadError,
+        InvalidRequest,
+        NanoBananaError,
+        NotFoundError,
+        PermissionDeniedError,
+        RateLimitError,
+        ServerError,
+        SubmissionServerError,
+        SubmissionUnknown,
+        SubmissionUnreadable,
+        TaskFailed,
+        UnexpectedResponse,
+        WaitTimeout,
+    )
+    from ._rules import Violation, check_request
 
 __all__ = [
     "APIConnectionError",
@@ -65,9 +66,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # A program that is not asynchronous does without the time that this import takes.
-    if name in ("AsyncNanoBanana", "AsyncTask", "AsyncTaskResult"):
-        from . import _async_client
-
-        return getattr(_async_client, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # httpx takes most of the time of an import: the command line's help does without it, and a
+    # program that is not asynchronous does without the asynchronous client.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    modules = ["_async_client"] if name.startswith("Async") else ["_errors", "_rules", "_client"]
+    spaces = (vars(import_module(f".{module}", __name__)) for module in modules)
+    return next(space[name] for space in spaces if name in space)
