@@ -7,6 +7,7 @@ tried in minutes: `make mutants` does that.
 from __future__ import annotations
 
 import gc
+import html
 import inspect
 import json
 import logging
@@ -1473,17 +1474,18 @@ def test_the_import_leaves_the_generated_models_to_the_first_request() -> None:
         lambda key: repr(key.encode()),
         lambda key: repr(json.dumps(key).encode()),
         str.upper,
+        html.escape,
         lambda key: "".join(f"%{ord(char):02x}" for char in key),
         lambda key: "".join(f"\\u{ord(char):04X}" for char in key),
     ],
-    ids=["as it is", "JSON", "a repr", "a repr of JSON", "capitals", "%XX", "\\uXXXX"],
+    ids=["as it is", "JSON", "a repr", "a repr of JSON", "capitals", "HTML", "%XX", "\\uXXXX"],
 )
 def test_the_key_is_taken_out_however_it_is_quoted(
     web: Web,
     made: Callable[..., NanoBanana],
     quote: Callable[[str], str],
 ) -> None:
-    key = "sk-\"a\\b/c'd%e"
+    key = "sk-\"a\\b/c'd%e<f&g"
     web.will(403, text=f"<{quote(key)}>", headers={"X-Echo": quote(key)})
     with pytest.raises(api.PermissionDeniedError) as caught:
         made(api_key=key).generate("a cat")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import re
 import threading
@@ -51,10 +52,12 @@ class Redactor:
 
 
 def _forms(char: str) -> str:
-    r"""Return the pattern of a character as it is, as JSON's \u, behind backslashes, or as %XX."""
-    # JSON in the repr of bytes has three before a backslash.
+    r"""Return the pattern of a character: as it is, behind backslashes, as \u, %XX or in HTML."""
+    # JSON in the repr of bytes has three backslashes before one.
     escape = r"\\{0,3}" if char in "\"'\\/" else ""
-    return rf"(?:{escape}{re.escape(char)}|\\u{ord(char):04x}|%{ord(char):02x})"
+    forms = {re.escape(char), re.escape(html.escape(char))}
+    plain = "|".join(escape + form for form in sorted(forms))
+    return rf"(?:{plain}|\\u{ord(char):04x}|%{ord(char):02x})"
 
 
 def _clean(record: logging.LogRecord) -> bool:
