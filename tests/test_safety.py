@@ -90,6 +90,21 @@ def test_what_goes_to_this_machine_in_the_clear_goes_to_no_proxy(
     assert (proxy.requests, banana_server.charged) == ([], 2)
 
 
+def test_each_picture_is_looked_at_the_way_to_its_own_server(
+    banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultServer(Fault("a proxy", answer(200, PNG, "Content-Type: image/png"))) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        with NanoBanana(KEY, base_url=banana_server.url) as banana:
+            task_id = banana.generate("a cat").id
+            here = f"{banana_server.url}/pictures/{task_id}.png"
+            there = "http://pictures.example/a.png"
+            assert banana.edit("red", [here, there], check_images=True).id
+    asked = [request.split(b" ")[1] for request in proxy.requests]
+    assert set(asked) == {there.encode()}
+
+
 def test_thirty_two_threads_share_one_client_and_lose_nothing() -> None:
     connections = set()
 

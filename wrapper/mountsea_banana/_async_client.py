@@ -69,29 +69,22 @@ class AsyncTaskResult(Look):
     async def _download(self, max_bytes: int, timeout: float) -> _pictures.Picture:
         url = _pictures.address(self)
         seconds = _settings.seconds(timeout)
-        outcome: _http.Outcome
-        try:
-            async with _http.make_client(httpx.AsyncClient, url, follow_redirects=True) as client:
-                outcome = await _fetch_outside(client, "GET", url, {}, max_bytes, seconds)
-        except ConfigurationError as error:
-            outcome = error
+        outcome = await _fetch_outside("GET", url, {}, max_bytes, seconds)
         return _pictures.judge(outcome, url, self.task_id)
 
 
 async def _fetch_outside(
-    client: httpx.AsyncClient,
-    method: str,
-    url: str,
-    headers: Mapping[str, str],
-    limit: int,
-    seconds: float,
+    method: str, url: str, headers: Mapping[str, str], limit: int, seconds: float
 ) -> _http.Outcome:
     """Send a request without credentials to whoever holds a picture."""
     try:
-        request = client.build_request(method, url, headers=headers)
-    except Exception as error:  # whatever httpx makes of an address that is none
+        async with _http.make_client(httpx.AsyncClient, url, follow_redirects=True) as client:
+            request = client.build_request(method, url, headers=headers)
+            return await _http.exchange_async(
+                client, request, auth=None, limit=limit, seconds=seconds
+            )
+    except Exception as error:  # whatever httpx makes of an address or of the environment
         return error
-    return await _http.exchange_async(client, request, auth=None, limit=limit, seconds=seconds)
 
 
 class AsyncTask:
@@ -292,17 +285,16 @@ class AsyncNanoBanana:
 
     async def _check_images(self, urls: list[str]) -> list[Violation]:
         check = _images.check(urls)
-        async with _http.make_client(httpx.AsyncClient, urls[0], follow_redirects=True) as client:
-            try:
-                ask = next(check)
-                while True:
-                    outcome = await _fetch_outside(
-                        client, ask.method, ask.url, ask.headers, _images.MAX_BYTES, _images.TIMEOUT
-                    )
-                    ask = check.send(outcome)
-            except StopIteration as stop:
-                violations: list[Violation] = stop.value
-                return violations
+        try:
+            ask = next(check)
+            while True:
+                outcome = await _fetch_outside(
+                    ask.method, ask.url, ask.headers, _images.MAX_BYTES, _images.TIMEOUT
+                )
+                ask = check.send(outcome)
+        except StopIteration as stop:
+            violations: list[Violation] = stop.value
+            return violations
 
     async def _fetch(self, task_id: str) -> AsyncTaskResult:
         flow = _flows.fetch(

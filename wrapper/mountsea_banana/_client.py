@@ -66,29 +66,20 @@ class TaskResult(Look):
     def _download(self, max_bytes: int, timeout: float) -> _pictures.Picture:
         url = _pictures.address(self)
         seconds = _settings.seconds(timeout)
-        outcome: _http.Outcome
-        try:
-            with _http.make_client(httpx.Client, url, follow_redirects=True) as client:
-                outcome = _fetch_outside(client, "GET", url, {}, max_bytes, seconds)
-        except ConfigurationError as error:
-            outcome = error
+        outcome = _fetch_outside("GET", url, {}, max_bytes, seconds)
         return _pictures.judge(outcome, url, self.task_id)
 
 
 def _fetch_outside(
-    client: httpx.Client,
-    method: str,
-    url: str,
-    headers: Mapping[str, str],
-    limit: int,
-    seconds: float,
+    method: str, url: str, headers: Mapping[str, str], limit: int, seconds: float
 ) -> _http.Outcome:
     """Send a request without credentials to whoever holds a picture."""
     try:
-        request = client.build_request(method, url, headers=headers)
-    except Exception as error:  # whatever httpx makes of an address that is none
+        with _http.make_client(httpx.Client, url, follow_redirects=True) as client:
+            request = client.build_request(method, url, headers=headers)
+            return _http.exchange(client, request, auth=None, limit=limit, seconds=seconds)
+    except Exception as error:  # whatever httpx makes of an address or of the environment
         return error
-    return _http.exchange(client, request, auth=None, limit=limit, seconds=seconds)
 
 
 class Task:
@@ -286,17 +277,16 @@ class NanoBanana:
 
     def _check_images(self, urls: list[str]) -> list[Violation]:
         check = _images.check(urls)
-        with _http.make_client(httpx.Client, urls[0], follow_redirects=True) as client:
-            try:
-                ask = next(check)
-                while True:
-                    outcome = _fetch_outside(
-                        client, ask.method, ask.url, ask.headers, _images.MAX_BYTES, _images.TIMEOUT
-                    )
-                    ask = check.send(outcome)
-            except StopIteration as stop:
-                violations: list[Violation] = stop.value
-                return violations
+        try:
+            ask = next(check)
+            while True:
+                outcome = _fetch_outside(
+                    ask.method, ask.url, ask.headers, _images.MAX_BYTES, _images.TIMEOUT
+                )
+                ask = check.send(outcome)
+        except StopIteration as stop:
+            violations: list[Violation] = stop.value
+            return violations
 
     def _fetch(self, task_id: str) -> TaskResult:
         flow = _flows.fetch(

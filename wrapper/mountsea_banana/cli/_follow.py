@@ -103,8 +103,9 @@ def follow(start: Callable[[NanoBanana], Task], options: Options, *, is_submissi
             code = exit_code(error)
             goes_on = not isinstance(error, TaskFailed | NotFoundError)
             known.task_id = known.task_id or error.task_id
-            known.fault = "; ".join(explain(error))
-            for sentence in explain(error):
+            sentences = explain(error)
+            known.fault = "; ".join(sentences)
+            for sentence in sentences:
                 screen.say(sentence, "error")
             if isinstance(error, DownloadError) and _pictures.obstacle(
                 output, overwrite=options.force

@@ -49,7 +49,10 @@ class Task:
     @property
     def status(self) -> str:
         """Where the task stands, as the last poll saw it."""
-        if self.is_final:
+        return self._status(is_final=self.is_final)
+
+    def _status(self, *, is_final: bool) -> str:
+        if is_final:
             return self.plan.ends_as
         return self.plan.shows or ("pending" if self._steps <= 1 else "processing")
 
@@ -61,13 +64,15 @@ class Task:
         """Return the answer to the next poll of the task."""
         if self.plan.advances != "hand":
             self._steps += 1
+        # Asked once: time may end the task between two questions.
+        is_final = self.is_final
         answer: dict[str, Any] = {
             "taskId": self.id,
-            "status": self.status,
+            "status": self._status(is_final=is_final),
             "createdAt": self.created_at,
             "traceId": self.trace_id,
         }
-        if self.is_final:
+        if is_final:
             self.finished_at = self.finished_at or _now()
             answer["finishedAt"] = self.finished_at
             if self.plan.ends_as == "completed":
