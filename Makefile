@@ -59,7 +59,7 @@ contract: $(READY) ## test the mock, or any server [BASE_URL=http://127.0.0.1:90
 faults: $(READY) ## try every fault on a submission and print what it cost
 	@$(RUN) -m tests.faults
 
-mutants: $(READY) ## break every decision of the wrapper and see a test fail, in a quarter of an hour [MODULE=_retry]
+mutants: $(READY) ## break every decision of the wrapper and see a test fail, in a quarter of an hour [MODULE=client/_retries]
 	@nice -n 19 $(RUN) scripts/mutants.py $(MODULE:%='%')
 
 update-spec: $(READY) ## take the vendor's pages into openapi.yaml: PAGES="page.md https://…" [PRUNE=1]

@@ -78,7 +78,7 @@ def main(modules: Sequence[str]) -> int:
 
 def find(module: str, scratch: str) -> Iterator[Mutant]:
     """Give every change that cosmic-ray's operators make of a module."""
-    with use_db(Path(scratch, module)) as session:
+    with use_db(Path(scratch, module.replace("/", "-"))) as session:
         cosmic_ray.commands.init([ROOT / PACKAGE / f"{module}.py"], session, {})
         for item in session.work_items:
             (change,) = item.mutations
@@ -168,13 +168,13 @@ def report(modules: Sequence[str], mutants: Sequence[Mutant]) -> int:
     stale = sorted(each for each in EXPLAINED - survivors if each[0] in modules)
     for module, line in stale:
         print(f"{module}: explained in tests/mutants.toml, and there is no such survivor: {line}")
-    print(f"{'module':<12}{'mutants':>9}{'killed':>9}{'explained':>11}{'unexplained':>13}")
+    print(f"{'module':<22}{'mutants':>9}{'killed':>9}{'explained':>11}{'unexplained':>13}")
     for name, of in [*((module, [module]) for module in modules), ("all", modules)]:
         here = [each for each in mutants if each.module in of]
         killed = sum(each.outcome == "killed" for each in here)
         unexplained = sum(is_unexplained(each) for each in here)
         explained = len(here) - killed - unexplained
-        print(f"{name:<12}{len(here):>9}{killed:>9}{explained:>11}{unexplained:>13}")
+        print(f"{name:<22}{len(here):>9}{killed:>9}{explained:>11}{unexplained:>13}")
     return bool(stale or any(is_unexplained(each) for each in mutants))
 
 

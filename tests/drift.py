@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from mountsea_banana import _options, _polling, _rules
+from mountsea_banana.client import _polling
 from mountsea_banana.contract import METHODS, RULES_SCHEMA
+from mountsea_banana.rules import _options, _rules
 
 TASK_SCHEMA = "TaskResultDto"
 

@@ -21,7 +21,7 @@ import httpx
 import mountsea_banana as api
 from attrs import evolve, frozen
 from mountsea_banana import AsyncNanoBanana, NanoBanana
-from mountsea_banana._clock import InstantClock
+from mountsea_banana._shared.clock import InstantClock
 
 KEY = "sk-secret/key-1"
 TIMEOUT = httpx.Timeout(0.15)

@@ -11,8 +11,8 @@ import pytest
 from scripts import check_api
 
 ROOT = Path(__file__).parent.parent
-CLIENT = "wrapper/mountsea_banana/_client.py"
-RESULTS = "wrapper/mountsea_banana/_results.py"
+CLIENT = "wrapper/mountsea_banana/client/_client.py"
+RESULTS = "wrapper/mountsea_banana/client/_snapshots.py"
 VERSION = "wrapper/mountsea_banana/_version.py"
 
 # A file, a text in it, and what stands there afterwards.
@@ -65,7 +65,7 @@ BREAKING: list[tuple[str, list[Edit], str]] = [
     (
         "a function is renamed",
         [
-            ("wrapper/mountsea_banana/_rules.py", "def check_request(", "def check("),
+            ("wrapper/mountsea_banana/rules/_rules.py", "def check_request(", "def check("),
             ("wrapper/mountsea_banana/__init__.py", "check_request", "check"),
         ],
         "breaking: wrapper/mountsea_banana/__init__.py: check_request: Public object was removed",
@@ -77,7 +77,7 @@ BREAKING: list[tuple[str, list[Edit], str]] = [
     ),
     (
         "a method of the client that is imported late goes",
-        [("wrapper/mountsea_banana/_async_client.py", "def aclose(", "def close(")],
+        [("wrapper/mountsea_banana/client/_async_client.py", "def aclose(", "def close(")],
         "AsyncNanoBanana.aclose: Public object was removed",
     ),
     (
@@ -87,7 +87,7 @@ BREAKING: list[tuple[str, list[Edit], str]] = [
     ),
     (
         "a name of the contract goes",
-        [("wrapper/mountsea_banana/contract.py", "def problems(", "def mistakes(")],
+        [("wrapper/mountsea_banana/contract/_contract.py", "def problems(", "def mistakes(")],
         "Schema.problems: Public object was removed",
     ),
     (
@@ -137,7 +137,7 @@ def test_a_major_release_may_break(project: Path, capsys: pytest.CaptureFixture[
             id="a method comes",
         ),
         pytest.param(
-            "wrapper/mountsea_banana/_pictures.py",
+            "wrapper/mountsea_banana/client/_downloads.py",
             "def write(",
             "def keep(",
             id="a private module changes",

@@ -26,7 +26,7 @@ from mountsea_banana import (
     TaskResult,
     check_request,
 )
-from mountsea_banana._clock import InstantClock
+from mountsea_banana._shared.clock import InstantClock
 from mountsea_banana.mock import MockServer
 
 from tests.conftest import KEY

@@ -17,11 +17,11 @@ from typing import Any
 
 import mountsea_banana as api
 import pytest
-from mountsea_banana import _rules
-from mountsea_banana._clock import Clock
+from mountsea_banana._shared.clock import Clock
 from mountsea_banana.cli import main
 from mountsea_banana.cli._failures import exit_code
 from mountsea_banana.mock import MockServer, Plan
+from mountsea_banana.rules import _rules
 
 from tests.faults import Fault, FaultServer, answer
 from tests.test_images import PNG
@@ -30,7 +30,7 @@ SUBMITTED = Fault("submitted", answer(201, {"taskId": "t-1"}), charges=True)
 # A command in a process of its own, that waits no real time between two looks.
 CHILD = (
     "import sys\n"
-    "from mountsea_banana._clock import Clock\n"
+    "from mountsea_banana._shared.clock import Clock\n"
     "from mountsea_banana.cli import main\n"
     "Clock.sleep = lambda self, seconds: None\n"
     "sys.exit(main())"

@@ -26,8 +26,8 @@ import httpx
 import mountsea_banana as api
 import pytest
 from mountsea_banana import NanoBanana, TaskResult, check_request
-from mountsea_banana._clock import InstantClock
-from mountsea_banana._pictures import obstacle
+from mountsea_banana._shared.clock import InstantClock
+from mountsea_banana.client._downloads import obstacle
 
 from tests.conftest import KEY
 

@@ -18,8 +18,8 @@ import griffe
 import mountsea_banana
 import mountsea_banana.mock
 import pytest
-from mountsea_banana import _rules
 from mountsea_banana.mock import MockServer, Plan
+from mountsea_banana.rules import _rules
 
 from .conftest import KEY
 

@@ -8,8 +8,9 @@ from typing import get_type_hints
 
 import pytest
 import yaml
-from mountsea_banana import _options, _rules, check_request
+from mountsea_banana import check_request
 from mountsea_banana.contract import RULES_SCHEMA, Contract
+from mountsea_banana.rules import _options, _rules
 
 from tests import drift
 

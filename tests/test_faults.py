@@ -16,7 +16,7 @@ import httpx
 import mountsea_banana as api
 import pytest
 from mountsea_banana import NanoBanana
-from mountsea_banana._clock import InstantClock
+from mountsea_banana._shared.clock import InstantClock
 
 from tests.faults import KEY, Fault, FaultServer, act, answer
 

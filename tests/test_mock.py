@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from mountsea_banana._samples import sample
 from mountsea_banana.contract import Contract, ContractError
+from mountsea_banana.contract._samples import sample
 from mountsea_banana.mock import MockServer, _tasks
 from mountsea_banana.mock import __main__ as command
 from openapi_spec_validator import validate
@@ -38,7 +38,7 @@ def published() -> dict[str, Any]:
 
 
 def overlay() -> dict[str, Any]:
-    path = ROOT / "wrapper" / "mountsea_banana" / "rules.overlay.yaml"
+    path = ROOT / "wrapper" / "mountsea_banana" / "contract" / "rules.overlay.yaml"
     document: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
     return document
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from mountsea_banana import NanoBanana
-from mountsea_banana._clock import InstantClock
+from mountsea_banana._shared.clock import InstantClock
 
 from tests.faults import (
     CREATED,

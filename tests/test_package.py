@@ -48,7 +48,7 @@ def test_the_wheel_holds_both_packages_the_plugin_and_nothing_else(dist: Path) -
         "mountsea_api/openapi.yaml",
         "mountsea_api/py.typed",
         "mountsea_banana/py.typed",
-        "mountsea_banana/rules.overlay.yaml",
+        "mountsea_banana/contract/rules.overlay.yaml",
         "mountsea_banana/mock/page.html",
         "mountsea_banana/harness/report.html",
     ):

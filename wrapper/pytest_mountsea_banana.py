@@ -25,7 +25,7 @@ def banana_server(pytestconfig: pytest.Config) -> Iterator[MockServer]:
 
     Its keys are `test-token` and `other-token`: two accounts. Needs the extra `mock`.
     """
-    from mountsea_banana._clock import InstantClock
+    from mountsea_banana._shared.clock import InstantClock
     from mountsea_banana.mock import DEFAULT_KEYS, MockServer
 
     with MockServer(keys=DEFAULT_KEYS, clock=InstantClock()) as server:

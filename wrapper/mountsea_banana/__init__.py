@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from ._async_client import AsyncNanoBanana, AsyncTask, AsyncTaskResult
-    from ._client import NanoBanana, Task, TaskResult
-    from ._errors import (
+    from .client._async_client import AsyncNanoBanana, AsyncTask, AsyncTaskResult
+    from .client._client import NanoBanana, Task, TaskResult
+    from .client._errors import (
         APIConnectionError,
         APIStatusError,
         APITimeoutError,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         UnexpectedResponse,
         WaitTimeout,
     )
-    from ._rules import Violation, check_request
+    from .rules._rules import Violation, check_request
 
 __all__ = [
     "APIConnectionError",
@@ -70,6 +70,10 @@ def __getattr__(name: str) -> Any:
     # program that is not asynchronous does without the asynchronous client.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    modules = ["_async_client"] if name.startswith("Async") else ["_errors", "_rules", "_client"]
+    modules = (
+        ["client._async_client"]
+        if name.startswith("Async")
+        else ["client._errors", "rules._rules", "client._client"]
+    )
     spaces = (vars(import_module(f".{module}", __name__)) for module in modules)
     return next(space[name] for space in spaces if name in space)

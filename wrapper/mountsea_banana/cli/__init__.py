@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from mountsea_banana._extras import missing
+from mountsea_banana._shared.extras import missing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

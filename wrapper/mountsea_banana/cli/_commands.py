@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from mountsea_banana import _options, _rules
+from mountsea_banana.rules import _options, _rules
 
 if TYPE_CHECKING:
     from mountsea_banana import NanoBanana, Task
@@ -70,7 +70,8 @@ def _output(text: str) -> str:
 
 
 def _seconds(text: str) -> float:
-    from mountsea_banana import ConfigurationError, _settings
+    from mountsea_banana import ConfigurationError
+    from mountsea_banana.client import _settings
 
     try:
         return _settings.seconds(float(text))

@@ -23,8 +23,8 @@ from mountsea_banana import (
     Task,
     TaskFailed,
     TaskResult,
-    _pictures,
 )
+from mountsea_banana.client import _downloads as _pictures
 
 from ._failures import (
     BAD_USE,

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mountsea_banana._extras import missing
-from mountsea_banana._hosts import is_loopback
+from mountsea_banana._shared.extras import missing
+from mountsea_banana._shared.hosts import is_loopback
 
 SEED = 1
 SECONDS_OF_LIFE = 20.0

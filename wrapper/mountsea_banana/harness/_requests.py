@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import attrs
 
-from mountsea_banana._samples import sample
 from mountsea_banana.contract import Contract, Operation
+from mountsea_banana.contract._samples import sample
 
 from ._case import BEARER, Case, Request
 from ._judge import Judgement, Verdict

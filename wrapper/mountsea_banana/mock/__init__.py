@@ -8,7 +8,7 @@ Needs the extra `mock`.
 
 from typing import TYPE_CHECKING, Any
 
-from mountsea_banana._extras import missing
+from mountsea_banana._shared.extras import missing
 
 if TYPE_CHECKING:
     from ._app import DEFAULT_KEYS, create_app

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from mountsea_banana._extras import missing
+from mountsea_banana._shared.extras import missing
 
 from ._plan import ENDS, WAYS, Plan, plan_of
 

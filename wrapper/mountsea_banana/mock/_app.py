@@ -20,9 +20,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from mountsea_banana._clock import Clock
-from mountsea_banana._samples import sample
+from mountsea_banana._shared.clock import Clock
 from mountsea_banana.contract import Contract, Operation, Problem
+from mountsea_banana.contract._samples import sample
 
 from ._control import control_routes
 from ._pictures import draw

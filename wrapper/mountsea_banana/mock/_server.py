@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mountsea_banana._clock import Clock
+from mountsea_banana._shared.clock import Clock
 from mountsea_banana.contract import Contract
 
 from ._app import MockAPI, create_app

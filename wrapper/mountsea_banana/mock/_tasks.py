@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field
 
-from mountsea_banana._clock import Clock
+from mountsea_banana._shared.clock import Clock
 
 from ._plan import Plan
 

@@ -10,10 +10,10 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from . import _answers
 from . import _errors as errors
-from ._answers import Answer
-from ._http import DeadlinePassed
+from . import _responses as _answers
+from ._exchange import DeadlinePassed
+from ._responses import Answer
 
 # A longer wait is the caller's to decide on: a longer Retry-After is raised, not slept.
 MAX_RETRY_AFTER = 60.0

@@ -1,8 +1,7 @@
-"""The asynchronous client: a thin shell that does what the flows decide."""
+"""The synchronous client: a thin shell that does what the flows decide."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,10 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 import httpx
 from attrs import frozen
 
-from . import _flows, _http, _images, _pictures, _settings
-from ._answers import MAX_BYTES, Answer
-from ._errors import ConfigurationError, InvalidRequest
-from ._options import (
+from mountsea_banana.rules._options import (
     AspectRatio,
     FastOptions,
     Model,
@@ -22,8 +18,15 @@ from ._options import (
     ProOptions,
     Resolution,
 )
-from ._results import Look
-from ._rules import Violation
+from mountsea_banana.rules._rules import Violation
+
+from . import _downloads as _pictures
+from . import _exchange as _http
+from . import _flows, _settings
+from . import _image_checks as _images
+from ._errors import ConfigurationError, InvalidRequest
+from ._responses import MAX_BYTES, Answer
+from ._snapshots import Look
 
 if TYPE_CHECKING:
     from mountsea_api.models import NanoImageDto
@@ -32,10 +35,10 @@ T = TypeVar("T")
 
 
 @frozen
-class AsyncTaskResult(Look):
+class TaskResult(Look):
     """A task as the server described it at one moment."""
 
-    async def read(
+    def read(
         self, *, max_bytes: int = _pictures.MAX_BYTES, timeout: float = _pictures.TIMEOUT
     ) -> bytes:
         """Download the first picture and return its bytes.
@@ -44,9 +47,9 @@ class AsyncTaskResult(Look):
         all. Raises DownloadError: no picture, an expired link, more than `max_bytes` (by default
         64 MiB), no image.
         """
-        return (await self._download(max_bytes, timeout)).content
+        return self._download(max_bytes, timeout).content
 
-    async def save(
+    def save(
         self,
         path: Path | str,
         *,
@@ -60,37 +63,33 @@ class AsyncTaskResult(Look):
         picture's own; missing folders are made. Raises DownloadError as `read` does, and where
         the file exists and `overwrite` is false, or cannot be written.
         """
-        import asyncio  # a synchronous program does without its 10 ms
-
         _pictures.check_free(path, self, overwrite=overwrite)
-        picture = await self._download(max_bytes, timeout)
-        return await asyncio.to_thread(_pictures.write, picture, path, self, overwrite=overwrite)
+        picture = self._download(max_bytes, timeout)
+        return _pictures.write(picture, path, self, overwrite=overwrite)
 
-    async def _download(self, max_bytes: int, timeout: float) -> _pictures.Picture:
+    def _download(self, max_bytes: int, timeout: float) -> _pictures.Picture:
         url = _pictures.address(self)
         seconds = _settings.seconds(timeout)
-        outcome = await _fetch_outside("GET", url, {}, max_bytes, seconds)
+        outcome = _fetch_outside("GET", url, {}, max_bytes, seconds)
         return _pictures.judge(outcome, url, self.task_id)
 
 
-async def _fetch_outside(
+def _fetch_outside(
     method: str, url: str, headers: Mapping[str, str], limit: int, seconds: float
 ) -> _http.Outcome:
     """Send a request without credentials to whoever holds a picture."""
     try:
-        async with _http.make_client(httpx.AsyncClient, url, follow_redirects=True) as client:
+        with _http.make_client(httpx.Client, url, follow_redirects=True) as client:
             request = client.build_request(method, url, headers=headers)
-            return await _http.exchange_async(
-                client, request, auth=None, limit=limit, seconds=seconds
-            )
+            return _http.exchange(client, request, auth=None, limit=limit, seconds=seconds)
     except Exception as error:  # whatever httpx makes of an address or of the environment
         return error
 
 
-class AsyncTask:
+class Task:
     """A task of the API, known by its id."""
 
-    def __init__(self, client: AsyncNanoBanana, task_id: str) -> None:
+    def __init__(self, client: NanoBanana, task_id: str) -> None:
         self._client = client
         self._id = task_id
 
@@ -99,17 +98,17 @@ class AsyncTask:
         """The id that the submission returned: keep it to pick the task up again."""
         return self._id
 
-    async def fetch(self) -> AsyncTaskResult:
+    def fetch(self) -> TaskResult:
         """Look at the task once, which costs nothing; return what the server says of it.
 
         A look that fails is made again as often as the client's `max_retries` says. Raises
         APIConnectionError, APIStatusError or UnexpectedResponse.
         """
-        return await self._client._fetch(self._id)
+        return self._client._fetch(self._id)
 
-    async def wait(
-        self, *, timeout: float = 600, on_update: Callable[[AsyncTaskResult], object] | None = None
-    ) -> AsyncTaskResult:
+    def wait(
+        self, *, timeout: float = 600, on_update: Callable[[TaskResult], object] | None = None
+    ) -> TaskResult:
         """Look at the task every 3 to 10 seconds until it is final; return the last look.
 
         The vendor advises 3 to 5 seconds, and longer pauses for long tasks. `timeout` is in
@@ -118,24 +117,24 @@ class AsyncTask:
         completed task without a picture), and APIStatusError for a 4xx other than 408 and 429, or
         where the server asks for a wait of more than 60 s or than the time that is left.
         """
-        return await self._client._wait(self._id, timeout, on_update)
+        return self._client._wait(self._id, timeout, on_update)
 
     def __repr__(self) -> str:
-        return f"AsyncTask({self._id!r})"
+        return f"Task({self._id!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         _settings.refuse_pickle(self)
 
 
-class AsyncNanoBanana:
+class NanoBanana:
     """A client of Mountsea's Nano Banana image API.
 
     `api_key` and `base_url` come from MOUNTSEA_API_KEY and MOUNTSEA_BASE_URL where they are not
     given; the base URL is `https://api.mountsea.ai` where neither is, and plain http only for this
     machine. `timeout`, in seconds or as `httpx.Timeout`, bounds each part of a request; by default
     10 s to connect and 60 s for the rest. `max_retries` is how often a request is sent again where
-    that can charge nothing. An `http_client` of yours, an `httpx.AsyncClient`, is used and not
-    closed. Raises ConfigurationError.
+    that can charge nothing. An `http_client` of yours, an `httpx.Client`, is used and not closed.
+    Raises ConfigurationError.
     """
 
     def __init__(
@@ -145,47 +144,44 @@ class AsyncNanoBanana:
         base_url: str | None = None,
         timeout: float | httpx.Timeout = _settings.DEFAULT_TIMEOUT,
         max_retries: int = 2,
-        http_client: httpx.AsyncClient | None = None,
+        http_client: httpx.Client | None = None,
     ) -> None:
         self._settings = _settings.settings(api_key, base_url, timeout, max_retries)
-        if http_client is not None and not isinstance(http_client, httpx.AsyncClient):
-            raise ConfigurationError(
-                f"http_client is an httpx.AsyncClient, not {type(http_client)}"
-            )
-        self._loop: object = None
+        if http_client is not None and not isinstance(http_client, httpx.Client):
+            raise ConfigurationError(f"http_client is an httpx.Client, not {type(http_client)}")
         self._owns_http = http_client is None
-        self._http = http_client or _http.make_client(httpx.AsyncClient, self._settings.base_url)
+        self._http = http_client or _http.make_client(httpx.Client, self._settings.base_url)
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        self.close()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close the connections, but for those of an `http_client` that was passed in."""
         if self._owns_http:
-            await self._http.aclose()
+            self._http.close()
 
     @overload
-    async def generate(self, prompt: str, **options: Unpack[FastOptions]) -> AsyncTask: ...
+    def generate(self, prompt: str, **options: Unpack[FastOptions]) -> Task: ...
     @overload
-    async def generate(self, prompt: str, **options: Unpack[ProOptions]) -> AsyncTask: ...
+    def generate(self, prompt: str, **options: Unpack[ProOptions]) -> Task: ...
     @overload
-    async def generate(self, prompt: str, **options: Unpack[Nano2Options]) -> AsyncTask: ...
-    async def generate(
+    def generate(self, prompt: str, **options: Unpack[Nano2Options]) -> Task: ...
+    def generate(
         self,
         prompt: str,
         *,
         model: Model | None = None,
         aspect_ratio: AspectRatio | None = None,
         resolution: Resolution | None = None,
-    ) -> AsyncTask:
+    ) -> Task:
         """Submit the making of a picture; return its task, which is charged.
 
         What is None is not sent; the model is then `nano-banana-fast`. A `resolution` goes with
@@ -197,36 +193,36 @@ class AsyncNanoBanana:
         request = _settings.fields(
             "generate", prompt, model=model, aspect_ratio=aspect_ratio, resolution=resolution
         )
-        return await self.submit(request)
+        return self.submit(request)
 
     @overload
-    async def edit(
+    def edit(
         self,
         prompt: str,
         image_urls: str | Sequence[str],
         *,
         check_images: bool = ...,
         **options: Unpack[FastOptions],
-    ) -> AsyncTask: ...
+    ) -> Task: ...
     @overload
-    async def edit(
+    def edit(
         self,
         prompt: str,
         image_urls: str | Sequence[str],
         *,
         check_images: bool = ...,
         **options: Unpack[ProOptions],
-    ) -> AsyncTask: ...
+    ) -> Task: ...
     @overload
-    async def edit(
+    def edit(
         self,
         prompt: str,
         image_urls: str | Sequence[str],
         *,
         check_images: bool = ...,
         **options: Unpack[Nano2Options],
-    ) -> AsyncTask: ...
-    async def edit(
+    ) -> Task: ...
+    def edit(
         self,
         prompt: str,
         image_urls: str | Sequence[str],
@@ -235,7 +231,7 @@ class AsyncNanoBanana:
         aspect_ratio: AspectRatio | None = None,
         resolution: Resolution | None = None,
         check_images: bool = False,
-    ) -> AsyncTask:
+    ) -> Task:
         """Submit the editing of pictures, given by one http(s) address or several.
 
         `check_images` asks for each picture first, without the key: one that is not reachable, no
@@ -252,12 +248,12 @@ class AsyncNanoBanana:
         )
         if check_images:
             urls = _settings.urls_of(_settings.body_of(request))
-            violations = await self._check_images(urls)
+            violations = self._check_images(urls)
             if violations:
                 raise InvalidRequest(violations)
-        return await self.submit(request)
+        return self.submit(request)
 
-    async def submit(self, request: NanoImageDto | Mapping[str, object]) -> AsyncTask:
+    def submit(self, request: NanoImageDto | Mapping[str, object]) -> Task:
         """Submit a request that the caller built; return its task, which is charged.
 
         `request` is a `mountsea_api.models.NanoImageDto` or a mapping of the fields as they are
@@ -268,27 +264,27 @@ class AsyncNanoBanana:
             max_retries=self._settings.max_retries,
             clock=self._settings.clock,
         )
-        return AsyncTask(self, await self._run(flow))
+        return Task(self, self._run(flow))
 
-    def task(self, task_id: str) -> AsyncTask:
+    def task(self, task_id: str) -> Task:
         """Return the task of an id, from any process; nothing is sent.
 
         Raises InvalidRequest for what is no id.
         """
-        return AsyncTask(self, _settings.check_task_id(task_id))
+        return Task(self, _settings.check_task_id(task_id))
 
     def __repr__(self) -> str:
-        return f"AsyncNanoBanana(base_url={self._settings.base_url!r})"
+        return f"NanoBanana(base_url={self._settings.base_url!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         _settings.refuse_pickle(self)
 
-    async def _check_images(self, urls: list[str]) -> list[Violation]:
+    def _check_images(self, urls: list[str]) -> list[Violation]:
         check = _images.check(urls)
         try:
             ask = next(check)
             while True:
-                outcome = await _fetch_outside(
+                outcome = _fetch_outside(
                     ask.method, ask.url, ask.headers, _images.MAX_BYTES, _images.TIMEOUT
                 )
                 ask = check.send(outcome)
@@ -296,26 +292,26 @@ class AsyncNanoBanana:
             violations: list[Violation] = stop.value
             return violations
 
-    async def _fetch(self, task_id: str) -> AsyncTaskResult:
+    def _fetch(self, task_id: str) -> TaskResult:
         flow = _flows.fetch(
             task_id, max_retries=self._settings.max_retries, clock=self._settings.clock
         )
-        return _result(await self._run(flow))
+        return _result(self._run(flow))
 
-    async def _wait(
-        self, task_id: str, timeout: float, on_update: Callable[[AsyncTaskResult], object] | None
-    ) -> AsyncTaskResult:
+    def _wait(
+        self, task_id: str, timeout: float, on_update: Callable[[TaskResult], object] | None
+    ) -> TaskResult:
         flow = _flows.wait(task_id, _settings.seconds(timeout), clock=self._settings.clock)
-        return _result(await self._run(flow, on_update))
+        return _result(self._run(flow, on_update))
 
-    async def _run(
-        self, flow: _flows.Flow[T], on_update: Callable[[AsyncTaskResult], object] | None = None
+    def _run(
+        self, flow: _flows.Flow[T], on_update: Callable[[TaskResult], object] | None = None
     ) -> T:
         try:
             step = next(flow)
             while True:
                 try:
-                    done = await self._do(step, on_update)
+                    done = self._do(step, on_update)
                 except BaseException as error:
                     step = flow.throw(error)
                 else:
@@ -324,38 +320,24 @@ class AsyncNanoBanana:
             result: T = stop.value
             return result
 
-    async def _do(
+    def _do(
         self,
         step: _flows.Send | _flows.Sleep | _flows.Tell,
-        on_update: Callable[[AsyncTaskResult], object] | None,
+        on_update: Callable[[TaskResult], object] | None,
     ) -> Answer | Exception | None:
         match step:
             case _flows.Send(call, seconds):
-                return self._settings.read(await self._exchange(call, seconds))
+                return self._settings.read(self._exchange(call, seconds))
             case _flows.Sleep(seconds):
-                await self._settings.clock.sleep_async(seconds)
+                self._settings.clock.sleep(seconds)
             case _flows.Tell(look) if on_update is not None:
-                told = on_update(_result(look))
-                if inspect.isawaitable(told):
-                    await told
+                on_update(_result(look))
         return None
 
-    def _check_loop(self) -> None:
-        import asyncio  # a synchronous program does without its 10 ms
-
-        loop = asyncio.get_running_loop()
-        if self._loop not in (None, loop):
-            raise ConfigurationError(
-                "this client serves another event loop: make one AsyncNanoBanana in each "
-                "asyncio.run"
-            )
-        self._loop = loop
-
-    async def _exchange(self, call: _flows.Call, seconds: float | None) -> _http.Outcome:
+    def _exchange(self, call: _flows.Call, seconds: float | None) -> _http.Outcome:
         self._settings.check_use(is_closed=self._http.is_closed)
-        self._check_loop()
         request = self._http.build_request(**self._settings.request(call))
-        return await _http.exchange_async(
+        return _http.exchange(
             self._http,
             request,
             auth=self._settings.auth,
@@ -364,5 +346,5 @@ class AsyncNanoBanana:
         )
 
 
-def _result(look: Look) -> AsyncTaskResult:
-    return AsyncTaskResult(look.task_id, look.status, look.raw)
+def _result(look: Look) -> TaskResult:
+    return TaskResult(look.task_id, look.status, look.raw)

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
-from ._answers import describe
 from ._errors import DownloadError
-from ._http import Outcome, Reply
+from ._exchange import Outcome, Reply
+from ._responses import describe
 
 if TYPE_CHECKING:
-    from ._results import Look
+    from ._snapshots import Look
 
 MAX_BYTES = 64 * 1024 * 1024
 TIMEOUT = 60.0

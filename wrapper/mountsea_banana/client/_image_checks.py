@@ -8,10 +8,11 @@ from collections.abc import Generator, Mapping, Sequence
 import httpx
 from attrs import frozen
 
-from . import _pictures
-from ._answers import describe
-from ._http import Outcome, Reply, TooLarge
-from ._rules import Violation
+from mountsea_banana.rules._rules import Violation
+
+from . import _downloads as _pictures
+from ._exchange import Outcome, Reply, TooLarge
+from ._responses import describe
 
 # "The image size should not exceed 10MB for each", says the spec of image_urls.
 MAX_BYTES = 10 * 1024 * 1024

@@ -16,7 +16,7 @@ from attrs import frozen
 from . import _errors as errors
 
 if TYPE_CHECKING:
-    from ._http import Reply
+    from ._exchange import Reply
     from ._redaction import Redactor
 
 # A measured answer has a few hundred bytes; this only bounds what a broken server can make us hold.

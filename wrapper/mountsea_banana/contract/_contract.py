@@ -8,15 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
+import jsonschema_rs
+import yaml
 from attrs import field, frozen
-
-from ._extras import missing
-
-try:
-    import jsonschema_rs
-    import yaml
-except ImportError as error:
-    raise ImportError(missing(error, "mock"), name=error.name) from error
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 """The methods that OpenAPI 3.0 knows."""
@@ -153,7 +147,7 @@ class Contract:
         except OSError as error:
             raise ContractError(f"cannot read the spec {spec}: {error.strerror}") from error
         published = _parse(source, str(spec or "openapi.yaml"))
-        overlay = (resources.files("mountsea_banana") / "rules.overlay.yaml").read_bytes()
+        overlay = (resources.files("mountsea_banana.contract") / "rules.overlay.yaml").read_bytes()
         return cls.build(published, _parse(overlay, "rules.overlay.yaml"), source)
 
     @classmethod

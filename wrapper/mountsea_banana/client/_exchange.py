@@ -12,8 +12,9 @@ from typing import TypeVar
 import httpx
 from attrs import field, frozen
 
+from mountsea_banana._shared.hosts import is_plain_loopback
+
 from ._errors import ConfigurationError
-from ._hosts import is_plain_loopback
 
 Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
 

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import httpx
 from attrs import field, frozen
 
-from . import _rules
-from ._answers import Answer, read_answer
-from ._clock import Clock
+from mountsea_banana._shared.clock import Clock
+from mountsea_banana._shared.hosts import is_loopback
+from mountsea_banana._version import __version__
+from mountsea_banana.rules import _rules
+from mountsea_banana.rules._rules import Violation
+
 from ._errors import ConfigurationError, InvalidRequest
+from ._exchange import Outcome
 from ._flows import Call
-from ._hosts import is_loopback
-from ._http import Outcome
 from ._redaction import Redactor
-from ._rules import Violation
-from ._version import __version__
+from ._responses import Answer, read_answer
 
 if TYPE_CHECKING:
     from mountsea_api.models import NanoImageDto

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mountsea_banana.contract import Schema, resolve
+from ._contract import Schema, resolve
 
 _BY_TYPE: Mapping[str, Any] = {
     "string": "text",

@@ -13,10 +13,13 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
-from . import _answers, _polling, _retry
+from mountsea_banana._shared.clock import Clock
+
 from . import _errors as errors
-from ._clock import Clock
-from ._results import Look
+from . import _polling
+from . import _responses as _answers
+from . import _retries as _retry
+from ._snapshots import Look
 
 _logger = logging.getLogger("mountsea_banana")
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._rules import Violation
+    from mountsea_banana.rules._rules import Violation
 
 
 class ContractWarning(UserWarning):

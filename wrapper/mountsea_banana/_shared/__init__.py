@@ -1,0 +1,1 @@
+"""What several rooms use; imports nothing else of this package."""

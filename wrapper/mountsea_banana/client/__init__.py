@@ -1,0 +1,1 @@
+"""The client: from a call in Python to a saved image."""

@@ -1,0 +1,1 @@
+"""What the API requires of a request: as Python functions, and as types."""
