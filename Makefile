@@ -28,9 +28,10 @@ $(READY): requirements-dev.txt pyproject.toml
 test: lint typecheck check-generated unit ## everything that must hold before a change lands
 	@echo "test: everything holds"
 
-lint: $(READY) ## check style and format
+lint: $(READY) ## check style, format, and which room imports which
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
+	@report=$$($(VENV)/bin/lint-imports --no-cache) || { echo "$$report"; exit 1; }
 
 format: $(READY) ## rewrite the hand-written code in the project's format
 	@$(VENV)/bin/ruff check --fix .

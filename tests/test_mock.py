@@ -13,8 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from mountsea_banana.contract import Contract, ContractError
-from mountsea_banana.contract._samples import sample
+from mountsea_banana.contract import Contract, ContractError, sample
 from mountsea_banana.mock import MockServer, _tasks
 from mountsea_banana.mock import __main__ as command
 from openapi_spec_validator import validate
@@ -75,14 +74,14 @@ def test_a_spec_that_cannot_be_used_is_an_error(tmp_path: Path, content: str, sa
 def test_a_spec_with_a_broken_operation_is_an_error() -> None:
     spec = published()
     spec["paths"][LOOK]["get"]["parameters"] = 5
-    with pytest.raises(ContractError, match="no usable OpenAPI"):
+    with pytest.raises(ContractError, match="not a usable OpenAPI"):
         Contract.build(spec, overlay())
 
 
 def test_an_operation_without_a_success_answer_is_an_error() -> None:
     spec = published()
     spec["paths"][LOOK]["get"]["responses"] = {"default": {"description": ""}}
-    with pytest.raises(ContractError, match=f"GET {LOOK} documents no success answer"):
+    with pytest.raises(ContractError, match=f"GET {LOOK} documents no success response"):
         Contract.build(spec, overlay())
 
 

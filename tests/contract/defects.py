@@ -12,7 +12,8 @@ from urllib.parse import urlencode, urlsplit
 
 from mountsea_banana.contract import Contract, Operation, Problem
 from mountsea_banana.mock import DEFAULT_KEYS
-from mountsea_banana.mock._app import MockAPI, Refusal, app_of
+from mountsea_banana.mock._api import MockAPI, Refusal
+from mountsea_banana.mock._app import app_of
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -84,10 +85,10 @@ def answers(submit: Any = None, look: Any = None, status: int | None = None) -> 
         ) -> Response:
             answer = super().answer(operation, request, account, body)
             value = json.loads(bytes(answer.body))
-            change = submit if operation.makes_tasks else look
+            change = submit if operation.is_submission else look
             if change:
                 value = change(value) if callable(change) else {**value, **change}
-            code = status if status and operation.makes_tasks else answer.status_code
+            code = status if status and operation.is_submission else answer.status_code
             return JSONResponse(value, code)
 
     return Answering
@@ -181,7 +182,7 @@ class Forgetful(MockAPI):
 
     def answer(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
         answer = super().answer(operation, request, account, body)
-        if operation.makes_tasks and next(self._count) % 5 == 0:
+        if operation.is_submission and next(self._count) % 5 == 0:
             self.tasks._tasks.popitem()
         return answer
 
@@ -190,7 +191,7 @@ class Reusing(MockAPI):
     """Gives the id of the last task to a body that it has seen before."""
 
     def answer(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
-        if operation.makes_tasks:
+        if operation.is_submission:
             for task in self.tasks.all():
                 if task.request == body:
                     return JSONResponse({"taskId": task.id}, 201)
@@ -211,7 +212,7 @@ class Lax(MockAPI):
     """Needs no parameter of the query."""
 
     def check_parameters(self, operation: Operation, request: Request) -> None:
-        if not request.query_params.get("taskId") and operation.looks_at_tasks:
+        if not request.query_params.get("taskId") and operation.is_poll:
             raise Refusal(200, "nothing to see")
 
 
@@ -545,7 +546,7 @@ class TaskFirst(MockAPI):
     """Looks for the task before the key."""
 
     def account(self, operation: Operation, request: Request) -> str:
-        if operation.looks_at_tasks and not self.tasks.find(request.query_params.get("taskId", "")):
+        if operation.is_poll and not self.tasks.find(request.query_params.get("taskId", "")):
             raise Refusal(404, "there is no such task")
         return super().account(operation, request)
 

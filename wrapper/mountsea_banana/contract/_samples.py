@@ -1,11 +1,11 @@
-"""A value that keeps a schema, for operations that the mock knows nothing more of."""
+"""Sample values that conform to a schema."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ._contract import Schema, resolve
+from ._schemas import Schema, resolve
 
 _BY_TYPE: Mapping[str, Any] = {
     "string": "text",
@@ -25,7 +25,7 @@ _BY_FORMAT = {
 
 
 def sample(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Any:
-    """Return a value for `schema`, with the required properties only."""
+    """Return a value that conforms to `schema`, with its required properties only."""
     schema = resolve(schema, document)
     known = Schema(schema, document.get("components", {}))
     for name in ("example", "default"):

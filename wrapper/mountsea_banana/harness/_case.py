@@ -86,7 +86,7 @@ class Case:
     @property
     def is_submission(self) -> bool:
         """Whether a success makes a task."""
-        return self.operation.makes_tasks and self.request.method == self.operation.method
+        return self.operation.is_submission and self.request.method == self.operation.method
 
     @property
     def may_cost(self) -> bool:

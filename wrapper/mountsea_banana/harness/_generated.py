@@ -36,7 +36,7 @@ def generated(
     """Give the generated cases of an operation; `number` is the seed."""
     plain = _document(contract)
     runs = [(plain, mode, EXAMPLES) for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)]
-    if str(operation.request and operation.request.schema.get("$ref")).endswith(f"/{RULES_SCHEMA}"):
+    if operation.has_rules:
         runs += [
             (_breaking(plain, rule.id), GenerationMode.POSITIVE, EXAMPLES_A_RULE)
             for rule in contract.rules

@@ -55,6 +55,7 @@ class Judge:
     def __init__(self, contract: Contract, operation: Operation) -> None:
         assert operation.request is not None  # noqa: S101
         self._contract = contract
+        self._operation = operation
         self._request = operation.request
         self._schema = resolve(operation.request.schema, contract.document)
 
@@ -67,7 +68,7 @@ class Judge:
         rules: list[str] = []
         reasons: set[str] = set()
         says: list[str] = []
-        for each in self._contract.problems(self._request, settled):
+        for each in self._contract.problems(self._operation, settled):
             if each.rule in sentences:
                 rules.append(each.rule)
                 reasons.add(each.rule)

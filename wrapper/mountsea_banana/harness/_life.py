@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from attrs import define, field
 
-from mountsea_banana.contract import RULES_SCHEMA, Operation, resolve
+from mountsea_banana.contract import Operation, resolve
 
 from ._case import Case
 from ._verify import Complaint, read_object
@@ -71,8 +71,7 @@ class Life:
 
     @property
     def _makes_pictures(self) -> bool:
-        request = self.submission.operation.request
-        return bool(request and str(request.schema.get("$ref", "")).endswith(f"/{RULES_SCHEMA}"))
+        return self.submission.operation.has_rules
 
 
 def order(look: Operation, document: Mapping[str, Any]) -> list[str]:

@@ -56,9 +56,9 @@ def make(contract: Contract, seed: int, *, thorough: bool = False) -> Plan:
     for operation in contract.operations:
         made = Bodies(contract, operation) if operation.request else None
         good = _requests.plain(contract, operation, encode(made.base()) if made else None)
-        if made or operation.looks_at_tasks:
+        if made or operation.is_poll:
             probes.append(attrs.evolve(good, body=b"{}" if made else None))
-        if operation.looks_at_tasks:
+        if operation.is_poll:
             says = Judgement(Verdict.ACCEPT, says="a submitted task is there at once")
             look = Case("tasks", operation, good, says)
         elif made is None:

@@ -7,8 +7,7 @@ from urllib.parse import quote
 
 import attrs
 
-from mountsea_banana.contract import Contract, Operation
-from mountsea_banana.contract._samples import sample
+from mountsea_banana.contract import Contract, Operation, sample
 
 from ._case import BEARER, Case, Request
 from ._judge import Judgement, Verdict
@@ -30,7 +29,7 @@ def plain(contract: Contract, operation: Operation, body: bytes | None) -> Reque
     for parameter in operation.parameters:
         value = (
             "{task}"
-            if operation.looks_at_tasks
+            if operation.is_poll
             else quote(str(sample(parameter.schema, contract.document)))
         )
         if parameter.place == "path":
@@ -59,7 +58,7 @@ def keys(operation: Operation, good: Request) -> Iterator[Case]:
         mark = "&" if "?" in good.target else "?"
         target = attrs.evolve(good, target=f"{good.target}{mark}{name}={{key}}")
         yield _keyless(operation, target, says, f"the key in the query, as {name}", ())
-    if operation.looks_at_tasks:
+    if operation.is_poll:
         foreign = (("Authorization", "Bearer {other}"),)
         yield Case(
             check="keys",
@@ -111,7 +110,7 @@ def queries(operation: Operation, good: Request) -> Iterator[Case]:
         missing = Judgement(Verdict.REJECT, says=f"the query parameter {name} is required")
         for what, query in (("no query", ""), ("another parameter alone", "?other=1")):
             yield _get(operation, path + query, missing, what)
-        if operation.looks_at_tasks:
+        if operation.is_poll:
             for value in _ODD_VALUES:
                 target = f"{path}?{quote(name)}={value}"
                 yield _get(operation, target, unknown, f"{name}={value:.60}")
@@ -125,7 +124,7 @@ def queries(operation: Operation, good: Request) -> Iterator[Case]:
             ):
                 yield _get(operation, f"{path}?{query}", unknown, query)
     judgement = SILENT
-    if operation.makes_tasks:
+    if operation.is_submission:
         good = attrs.evolve(good, body=b"{}")
         judgement = EMPTY
     mark = "&" if "?" in good.target else "?"
@@ -208,11 +207,11 @@ def methods(contract: Contract, path: str) -> Iterator[Case]:
 def repeats(operation: Operation, good: Request) -> Iterator[Case]:
     """Give one request many times, each on a connection of its own."""
     close = attrs.evolve(good, headers=(*good.headers, ("Connection", "close")))
-    if operation.looks_at_tasks:
+    if operation.is_poll:
         judgement = Judgement(Verdict.ACCEPT, says="a look at a task succeeds, every time")
     else:
         close = attrs.evolve(close, body=b"{}")
         judgement = EMPTY
-    if operation.request is not None or operation.looks_at_tasks:
+    if operation.request is not None or operation.is_poll:
         for _ in range(REPEATS):
             yield Case("repeats", operation, close, judgement, "one request, again and again")

@@ -1,258 +1,26 @@
-"""The server's application: every operation of the contract, and a page for people."""
+"""The ASGI application of the mock: the API, its control routes and a page for people."""
 
 from __future__ import annotations
 
-import hmac
-import html
-import json
 import os
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from importlib import resources
-from string import Template
-from typing import Any
+from collections.abc import Sequence
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from mountsea_banana._shared.clock import Clock
-from mountsea_banana.contract import Contract, Operation, Problem
-from mountsea_banana.contract._samples import sample
+from mountsea_banana.contract import Contract
 
+from ._api import MockAPI
 from ._control import control_routes
-from ._pictures import draw
+from ._page import page_route
 from ._plan import Plan
-from ._tasks import Task, TaskStore
 
 DEFAULT_KEYS = ("test-token", "other-token")
 """The keys that a mock knows which is given none: two accounts."""
-
-# The vendor allows 10 MB a picture, and pictures are sent as links: no honest body is larger.
-MAX_BODY = 10 * 1024 * 1024
-
-
-_REFUSAL_HEADERS = {
-    401: {"WWW-Authenticate": "Bearer"},
-    429: {"Retry-After": "1"},
-    503: {"Retry-After": "1"},
-}
-
-
-class Refusal(Exception):
-    """A request that the contract forbids: its status, and what is wrong."""
-
-    def __init__(self, status: int, message: str, problems: Sequence[Problem] = ()) -> None:
-        super().__init__(message)
-        self.status = status
-        self.problems = problems
-
-    def response(self) -> Response:
-        """Return the answer that names what is wrong."""
-        problems = [
-            {"rule": each.rule, "field": each.field, "message": each.message}
-            for each in self.problems
-        ]
-        body = {"message": str(self), "problems": problems}
-        return JSONResponse(body, self.status, headers=_REFUSAL_HEADERS.get(self.status))
-
-
-class BrokenOff(Response):
-    """An answer whose connection closes in its middle or, without content, before it."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.body:
-            head = {"status": self.status_code, "headers": self.raw_headers}
-            await send({"type": "http.response.start", **head})
-            half = bytes(self.body[: len(self.body) // 2])
-            await send({"type": "http.response.body", "body": half, "more_body": True})
-        scope["state"]["transport"].close()
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-
-class MockAPI:
-    """The API as the contract describes it."""
-
-    def __init__(
-        self,
-        contract: Contract,
-        keys: Sequence[str],
-        plan: Plan | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        self._contract = contract
-        self._keys = tuple(keys)
-        self._clock = clock or Clock()
-        self._first_plan = plan or Plan()
-        self.reset()
-
-    def reset(self) -> None:
-        """Be as at the start: without tasks, and with the plan that it was made with."""
-        self.plan = self._first_plan
-        self.tasks = TaskStore()
-        self.charged = 0
-        self.next_plans: deque[Plan] = deque()
-        self._refusing: Plan | None = None
-        self._refused = 0
-
-    def advance(self, task_id: str | None = None) -> dict[str, str]:
-        """Move one task, or all, that advance by hand a step on; return their statuses by id.
-
-        Raises ValueError for a task that does not exist or does not advance by hand.
-        """
-        by_hand = {t.id: t for t in self.tasks.all() if t.plan.advances == "hand"}
-        if task_id is not None and task_id not in by_hand:
-            raise ValueError(f"there is no task {task_id!r:.100} that advances by hand")
-        chosen = by_hand.values() if task_id is None else [by_hand[task_id]]
-        for task in chosen:
-            task.advance()
-        return {task.id: task.status for task in chosen}
-
-    def handler(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
-        """Return what answers one operation."""
-
-        async def handle(request: Request) -> Response:
-            try:
-                account = self.account(operation, request)
-                self.check_parameters(operation, request)
-                body = await self.read_body(operation, request)
-                return self.answer(operation, request, account, body)
-            except Refusal as refusal:
-                return refusal.response()
-
-        return handle
-
-    def account(self, operation: Operation, request: Request) -> str:
-        """Return the account of the request's key, empty where the operation is open to all."""
-        if not operation.is_secured:
-            return ""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        for key in self._keys:
-            if scheme.lower() == "bearer" and hmac.compare_digest(token.encode(), key.encode()):
-                return key
-        raise Refusal(401, "send a key that this server knows as `Authorization: Bearer KEY`")
-
-    def check_parameters(self, operation: Operation, request: Request) -> None:
-        """Refuse a request without a required parameter of its query."""
-        for parameter in operation.parameters:
-            given = request.query_params.get(parameter.name, "")
-            if parameter.place == "query" and parameter.is_required and not given:
-                problem = Problem("required", parameter.name, "it is missing or empty")
-                raise Refusal(400, f"the query needs {parameter.name}", [problem])
-
-    async def read_body(self, operation: Operation, request: Request) -> Any:
-        """Return the parsed body; refuse one that breaks the contract."""
-        if operation.request is None:
-            return None
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise Refusal(413, f"the body is larger than {MAX_BODY} bytes")
-        if not body and not operation.is_request_required:
-            return None
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            raise Refusal(415, "send the body as Content-Type: application/json")
-        try:
-            document = json.loads(body.decode(), parse_constant=_refuse_constant)
-            problems = self.problems(operation, document)
-        except (ValueError, RecursionError) as error:
-            raise Refusal(400, f"the body is no JSON: {type(error).__name__}") from error
-        if problems:
-            said = "; ".join(f"{each.field or 'body'}: {each.message:.200}" for each in problems)
-            raise Refusal(400, said, problems)
-        return document
-
-    def problems(self, operation: Operation, document: Any) -> Sequence[Problem]:
-        """Return what the contract finds wrong with a body."""
-        assert operation.request is not None  # noqa: S101
-        return self._contract.problems(operation.request, document)
-
-    def answer(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
-        """Answer a request that keeps the contract."""
-        success = operation.success
-        if operation.makes_tasks:
-            return self.submit(operation, account, body)
-        if operation.looks_at_tasks:
-            return self.look(operation, request, account)
-        if success is None:
-            return Response(status_code=operation.success_status)
-        value = sample(success.schema, self._contract.document)
-        return JSONResponse(value, operation.success_status)
-
-    def submit(self, operation: Operation, account: str, body: Any) -> Response:
-        """Answer a submission as the next plan says; refuse it as often as that asks."""
-        plan = self.next_plans[0] if self.next_plans else self.plan
-        if plan is not self._refusing:
-            self._refusing, self._refused = plan, 0
-        if self._refused < plan.refusals:
-            self._refused += 1
-            raise Refusal(plan.refusal_status, "the mock was told to refuse this submission")
-        self._refused = 0
-        if self.next_plans:
-            self.next_plans.popleft()
-        task = Task(account, body or {}, plan, self._clock)
-        self.tasks.add(task)
-        self.charged += 1
-        if plan.drops:
-            return BrokenOff()
-        return JSONResponse({"taskId": task.id}, operation.success_status)
-
-    def look(self, operation: Operation, request: Request, account: str) -> Response:
-        """Answer with where a task stands; refuse an id that is not the account's."""
-        task_id = request.query_params.get("taskId") or request.path_params.get("taskId", "")
-        task = self.tasks.find(task_id)
-        if task is None or task.account != account:
-            raise Refusal(404, "there is no such task: give an id that a submission returned")
-        picture_url = str(request.url_for("picture", task_id=task.id))
-        return JSONResponse(task.look(picture_url), operation.success_status)
-
-    async def picture(self, request: Request) -> Response:
-        """Answer with a task's picture, to whoever knows its address."""
-        task = self.tasks.find(request.path_params["task_id"])
-        if task is None:
-            return Refusal(404, "there is no such picture").response()
-        content = await run_in_threadpool(draw, task.request, task.id)
-        kind = BrokenOff if task.plan.truncates else Response
-        return kind(content, media_type="image/png")
-
-    async def page(self, request: Request) -> Response:
-        """Answer with the tasks and their pictures, newest first."""
-        page = Template((resources.files("mountsea_banana.mock") / "page.html").read_text("utf-8"))
-        cards = [self._card(task, request) for task in reversed(self.tasks.all())]
-        empty = (
-            "<p>No task yet. Submit one:</p><pre>curl -H 'Authorization: Bearer KEY' "
-            '-H \'Content-Type: application/json\' \\\n  -d \'{"prompt": "a cat", '
-            f'"action": "generate"}}\' \\\n  {request.base_url}gemini/image/generate</pre>'
-        )
-        text = page.substitute(cards="\n".join(cards[:200]) or empty)
-        # JSON's escapes bring lone surrogates, which no page can carry.
-        return HTMLResponse(text.encode("utf-8", "replace"))
-
-    def _card(self, task: Task, request: Request) -> str:
-        picture = ""
-        if task.status == "completed":
-            url = request.url_for("picture", task_id=task.id)
-            picture = f'<a href="{url}"><img src="{url}" alt="" loading="lazy"></a>'
-        names = ("action", "model", "aspect_ratio", "resolution")
-        facts = " · ".join(str(task.request[name]) for name in names if name in task.request)
-        status = html.escape(task.status)
-        prompt = str(task.request.get("prompt") or "(no prompt)")
-        return (
-            f'<article>{picture}<p class="prompt">{html.escape(prompt[:500])}</p>'
-            f"<p>{html.escape(facts)}</p>"
-            f'<p><b class="{status}">{status}</b> <code>{task.id}</code></p></article>'
-        )
-
-    async def spec(self, _: Request) -> Response:
-        """Answer with the spec as it was published."""
-        return Response(self._contract.source, media_type="application/yaml")
 
 
 def create_app(
@@ -277,7 +45,7 @@ def create_app(
 def app_of(api: MockAPI, contract: Contract) -> Starlette:
     """Return the application of an API, so that one that differs can be served as well."""
     routes = [
-        Route("/", api.page),
+        page_route(api),
         Route("/openapi.yaml", api.spec),
         Route("/pictures/{task_id}.png", api.picture, name="picture"),
         *control_routes(api),
@@ -295,7 +63,3 @@ def _refuse_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     message = f"{error.detail}: the operations stand in {request.base_url}openapi.yaml"
     return JSONResponse({"message": message}, error.status_code, headers=error.headers)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")

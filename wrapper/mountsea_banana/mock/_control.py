@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import asdict
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ._api import MockAPI
 from ._plan import plan_of
-
-if TYPE_CHECKING:
-    from ._app import MockAPI
 
 
 def control_routes(api: MockAPI) -> list[Route]:

@@ -16,7 +16,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from mountsea_banana._shared.clock import Clock
 from mountsea_banana.contract import Contract
 
-from ._app import MockAPI, create_app
+from ._api import MockAPI
+from ._app import create_app
 from ._plan import Plan
 
 
