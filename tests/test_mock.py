@@ -60,7 +60,7 @@ def test_a_sentence_that_the_spec_no_longer_holds_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("a: [", "no YAML"), ("5", "no mapping"), ("paths: 5", "matches nothing")],
+    [("a: [", "not valid YAML"), ("5", "not a mapping"), ("paths: 5", "matches nothing")],
 )
 def test_a_spec_that_cannot_be_used_is_an_error(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "spec.yaml"
