@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from mountsea_banana._shared.clock import InstantClock
+from mountsea_banana import InstantClock
 
 KEY = "test-token"
 

@@ -20,8 +20,7 @@ from typing import Any, Self
 import httpx
 import mountsea_banana as api
 from attrs import evolve, frozen
-from mountsea_banana import AsyncNanoBanana, NanoBanana
-from mountsea_banana._shared.clock import InstantClock
+from mountsea_banana import AsyncNanoBanana, InstantClock, NanoBanana
 
 KEY = "sk-secret/key-1"
 TIMEOUT = httpx.Timeout(0.15)
@@ -278,18 +277,16 @@ def act(url: str, name: str, *, is_async: bool, clock: InstantClock, **options: 
         return asyncio.run(_act_async(url, name, clock, settings))
     with (
         httpx.Client(verify=_TLS) as http,
-        NanoBanana(KEY, base_url=url, http_client=http, **settings) as banana,
+        NanoBanana(KEY, base_url=url, http_client=http, clock=clock, **settings) as banana,
     ):
-        banana._settings = evolve(banana._settings, clock=clock)
         return _do(banana, url, name)
 
 
 async def _act_async(url: str, name: str, clock: InstantClock, settings: Mapping[str, Any]) -> Any:
     async with (
         httpx.AsyncClient(verify=_TLS) as http,
-        AsyncNanoBanana(KEY, base_url=url, http_client=http, **settings) as banana,
+        AsyncNanoBanana(KEY, base_url=url, http_client=http, clock=clock, **settings) as banana,
     ):
-        banana._settings = evolve(banana._settings, clock=clock)
         return await _do(banana, url, name)
 
 

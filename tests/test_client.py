@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import attrs
 import httpx
 import pytest
 from mountsea_api.models import NanoImageDto
@@ -20,13 +19,13 @@ from mountsea_banana import (
     AsyncTaskResult,
     ConfigurationError,
     DownloadError,
+    InstantClock,
     InvalidRequest,
     NanoBanana,
     NotFoundError,
     TaskResult,
     check_request,
 )
-from mountsea_banana._shared.clock import InstantClock
 from mountsea_banana.mock import MockServer
 
 from tests.conftest import KEY
@@ -323,8 +322,7 @@ def test_the_asynchronous_client_does_the_same(
         async def later(look: AsyncTaskResult) -> None:
             seen.append(look.status)
 
-        async with AsyncNanoBanana(KEY, base_url=banana_server.url) as banana:
-            banana._settings = attrs.evolve(banana._settings, clock=clock)
+        async with AsyncNanoBanana(KEY, base_url=banana_server.url, clock=clock) as banana:
             task = await banana.edit("red", "https://example.com/a.png")
             assert (await task.fetch()).status == "pending"
             result = await task.wait(on_update=later)
@@ -358,12 +356,12 @@ def test_an_asynchronous_client_serves_one_event_loop(banana_server: MockServer)
 
     async def submit_and_drop(banana: AsyncNanoBanana) -> None:
         await submit(banana)
-        await banana._http.aclose()
+        await banana._driver.http.aclose()
 
     async def make() -> AsyncNanoBanana:
         banana = AsyncNanoBanana(KEY, base_url=banana_server.url, http_client=httpx.AsyncClient())
         await submit_and_drop(banana)
-        banana._http = httpx.AsyncClient()
+        banana._driver.http = httpx.AsyncClient()
         return banana
 
     banana = asyncio.run(make())
@@ -403,5 +401,5 @@ def test_a_picture_that_no_connection_can_be_set_up_for_is_a_download_error_with
 
 def test_an_address_of_a_picture_that_is_none_is_a_download_error() -> None:
     result = TaskResult("t-1", "completed", {"result": {"imageUrls": ["http://[x/a.png"]}})
-    with pytest.raises(DownloadError, match=r"is not at an http\(s\) address"):
+    with pytest.raises(DownloadError, match=r"is not an http\(s\) URL"):
         result.read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from mountsea_banana._shared.clock import Clock
+from mountsea_banana import Clock
 
 
 def test_the_clock_is_that_of_the_machine() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import mountsea_banana as api
 import pytest
-from mountsea_banana._shared.clock import Clock
+from mountsea_banana import Clock
 from mountsea_banana.cli import main
 from mountsea_banana.cli._failures import exit_code
 from mountsea_banana.mock import MockServer, Plan
@@ -30,7 +30,7 @@ SUBMITTED = Fault("submitted", answer(201, {"taskId": "t-1"}), charges=True)
 # A command in a process of its own, that waits no real time between two looks.
 CHILD = (
     "import sys\n"
-    "from mountsea_banana._shared.clock import Clock\n"
+    "from mountsea_banana import Clock\n"
     "from mountsea_banana.cli import main\n"
     "Clock.sleep = lambda self, seconds: None\n"
     "sys.exit(main())"
@@ -404,7 +404,7 @@ def test_a_broken_contract_that_could_be_read_is_a_warning(run: Run) -> None:
     with FaultServer(Fault("wrapped", answer(201, {"data": {"taskId": "t-1"}}))) as server:
         ran = run("generate", "a cat", "--no-wait", url=server.url)
     assert (ran.code, ran.out) == (0, "t-1\n")
-    assert "warning: the answer to a submission was wrapped in `data`; task t-1" in ran.err
+    assert "warning: the response to a submission was wrapped in `data`; task t-1" in ran.err
     assert ".py" not in ran.err
 
 

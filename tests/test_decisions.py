@@ -21,13 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import attrs
 import httpx
 import mountsea_banana as api
 import pytest
-from mountsea_banana import NanoBanana, TaskResult, check_request
-from mountsea_banana._shared.clock import InstantClock
-from mountsea_banana.client._downloads import obstacle
+from mountsea_banana import InstantClock, NanoBanana, TaskResult, check_request
+from mountsea_banana.cli._follow import _obstacle as obstacle
 
 from tests.conftest import KEY
 
@@ -93,9 +91,9 @@ def made(web: Web, clock: InstantClock) -> Callable[..., NanoBanana]:
     """Return what makes a client that talks to `web` and waits no real time."""
 
     def make(**options: Any) -> NanoBanana:
-        banana = NanoBanana(**{"api_key": KEY, "base_url": "https://api.example", **options})
-        banana._settings = attrs.evolve(banana._settings, clock=clock)
-        return banana
+        return NanoBanana(
+            **{"api_key": KEY, "base_url": "https://api.example", "clock": clock, **options}
+        )
 
     return make
 
@@ -284,7 +282,7 @@ def test_a_submission_that_never_left_is_sent_again_and_has_cost_nothing(
     web: Web, made: Callable[..., NanoBanana], kind: type[Exception]
 ) -> None:
     web.will_fail(kind("no way"))
-    said = rf"^the request was not sent \({kind.__name__}: no way\); nothing was charged by it$"
+    said = rf"^the request was not sent \({kind.__name__}: no way\); nothing was charged$"
     with pytest.raises(api.APIConnectionError, match=said) as caught:
         made(max_retries=1).generate("a cat")
     assert isinstance(caught.value, api.APITimeoutError) is issubclass(kind, httpx.TimeoutException)
@@ -297,7 +295,9 @@ def test_a_submission_that_may_have_left_is_never_sent_again(
     web: Web, banana: NanoBanana, kind: type[Exception]
 ) -> None:
     web.will_fail(kind("gone"))
-    said = rf"no whole answer came back \({kind.__name__}: gone\). It may have been accepted and"
+    said = (
+        rf"no complete response came back \({kind.__name__}: gone\). It may have been accepted and"
+    )
     with pytest.raises(api.SubmissionUnknown, match=said) as caught:
         banana.generate("a cat")
     assert caught.value.task_id is None
@@ -310,7 +310,7 @@ def test_a_look_without_an_answer_is_made_again(
     web: Web, made: Callable[..., NanoBanana], kind: type[Exception]
 ) -> None:
     web.will_fail(kind(""))
-    said = rf"^the look at task t-1 got no answer \({kind.__name__}\); nothing was charged by it$"
+    said = rf"^the poll of task t-1 got no response \({kind.__name__}\); nothing was charged$"
     with pytest.raises(api.APIConnectionError, match=said) as caught:
         made(max_retries=1).task("t-1").fetch()
     assert isinstance(caught.value, api.APITimeoutError) is issubclass(kind, httpx.TimeoutException)
@@ -339,7 +339,7 @@ def test_the_pauses_between_looks_grow_up_to_ten_seconds_and_the_last_look_is_at
     web: Web, banana: NanoBanana, clock: InstantClock
 ) -> None:
     web.will_show("processing")
-    with pytest.raises(api.WaitTimeout, match=r"^task t-1 was still running after 60 s: wait"):
+    with pytest.raises(api.WaitTimeout, match=r"^task t-1 was still running after 60 s: pick"):
         banana.task("t-1").wait(timeout=60)
     pauses = [3.375, 4.5, 5.85, 7.2, 9.0, 9.0, 9.0, 9.0]
     assert clock.sleeps == pytest.approx([*pauses, 60 - 1 - sum(pauses), 1])
@@ -543,7 +543,7 @@ def test_a_completed_task_without_a_picture_shows_what_there_was(
     web: Web, banana: NanoBanana
 ) -> None:
     web.will_show("completed", result={"note": "x" * 600})
-    with pytest.raises(api.UnexpectedResponse, match=r"carries no image URL: {'taskId'") as caught:
+    with pytest.raises(api.UnexpectedResponse, match=r"but has no image URL: {'taskId'") as caught:
         banana.task("t-1").wait()
     assert (caught.value.status_code, caught.value.task_id) == (200, "t-1")
     assert "x" * 600 in caught.value.body
@@ -567,9 +567,7 @@ def test_an_interrupt_says_what_it_leaves_behind(
     web.will(429)
     with pytest.raises(interrupt) as caught:
         banana.generate("a cat")
-    said = (
-        "a submission was interrupted before its answer came: it may have been accepted and charged"
-    )
+    said = "a submission was interrupted before its response: it may have been accepted and charged"
     assert caught.value.__notes__ == [said]
     with pytest.raises(interrupt):
         banana.task("t-1").wait()
@@ -623,9 +621,9 @@ def test_a_look_that_outlasts_the_deadline_is_the_last(
         (201, {"taskId": "t-1"}, None),
         (201, {"taskId": "t-1", "data": {}}, None),
         (201, {"taskId": "t-1", "data": {"taskId": "t-2"}}, None),
-        (200, {"taskId": "t-1"}, "a submission was answered 200, not 201"),
-        (202, {"taskId": "t-1"}, "a submission was answered 202, not 201"),
-        (299, {"taskId": "t-1"}, "a submission was answered 299, not 201"),
+        (200, {"taskId": "t-1"}, "a submission got the status 200 instead of 201"),
+        (202, {"taskId": "t-1"}, "a submission got the status 202 instead of 201"),
+        (299, {"taskId": "t-1"}, "a submission got the status 299 instead of 201"),
         (201, {"data": {"taskId": "t-1"}}, "was wrapped in `data`; task t-1 is safe"),
     ],
 )
@@ -674,7 +672,7 @@ def test_an_answer_without_a_readable_id_is_kept_whole(
     web: Web, banana: NanoBanana, body: object
 ) -> None:
     web.will(201, json=body)
-    said = r"accepted \(201\) with an answer .* It may have been charged: do not send it again"
+    said = r"accepted \(201\), but its response .* It may have been charged: do not resend it"
     with pytest.raises(api.SubmissionUnreadable, match=said) as caught:
         banana.generate("a cat")
     assert (caught.value.status_code, caught.value.task_id) == (201, None)
@@ -683,14 +681,14 @@ def test_an_answer_without_a_readable_id_is_kept_whole(
 
 def test_an_id_in_an_answer_that_is_no_json_is_kept(web: Web, banana: NanoBanana) -> None:
     web.will(201, text='"taskId" : "t-1"}')
-    with pytest.raises(api.SubmissionUnreadable, match="The task t-1 is safe: do not") as caught:
+    with pytest.raises(api.SubmissionUnreadable, match="Task t-1 is safe: do not") as caught:
         banana.generate("a cat")
     assert caught.value.task_id == "t-1"
 
 
 def test_an_id_in_an_answer_that_broke_off_is_kept(web: Web, banana: NanoBanana) -> None:
     web.will(201, stream=Broken(b'{"taskId": "t-1"'))
-    said = r"ReadError: cut\). The task t-1 was made: pick it up with client.task\('t-1'\)$"
+    said = r"ReadError: cut\). Task t-1 was created: pick the task up with client.task\('t-1'\)$"
     with pytest.raises(api.SubmissionUnknown, match=said) as caught:
         banana.generate("a cat")
     assert caught.value.task_id == "t-1"
@@ -740,7 +738,7 @@ def test_a_look_needs_a_status_and_is_about_its_own_task(
         assert (look.task_id, look.status, look.raw) == ("t-1", status, body)
         return
     with pytest.raises(
-        api.UnexpectedResponse, match=r"^the look at task t-1 got an answer "
+        api.UnexpectedResponse, match=r"^the response to the poll of task t-1 "
     ) as caught:
         banana.task("t-1").fetch()
     other = body.get("taskId", "t-1") if isinstance(body, dict) else "t-1"
@@ -752,7 +750,9 @@ def test_a_look_needs_a_status_and_is_about_its_own_task(
 
 def test_a_wrapped_look_is_read_and_warned_of(web: Web, banana: NanoBanana) -> None:
     web.will(json={"data": {"taskId": "t-1", "status": "x", "more": 1}})
-    with pytest.warns(api.ContractWarning, match="^the answer about task t-1 was wrapped in") as w:
+    with pytest.warns(
+        api.ContractWarning, match="^the response about task t-1 was wrapped in"
+    ) as w:
         assert banana.task("t-1").fetch().raw == {"taskId": "t-1", "status": "x", "more": 1}
     assert len(w) == 1
 
@@ -762,7 +762,9 @@ def test_no_warning_costs_a_task(
 ) -> None:
     web.will(200, json={"taskId": "t-1"})  # the tests' own warnings are errors
     assert banana.generate("a cat").id == "t-1"
-    assert caplog.messages == ["a submission was answered 200, not 201; its task id was read"]
+    assert caplog.messages == [
+        "a submission got the status 200 instead of 201; its task id was read"
+    ]
 
 
 @pytest.mark.parametrize("key", ["KEY-1", "test-token"])
@@ -780,7 +782,7 @@ def test_an_answer_that_is_no_json_without_the_key_keeps_its_task(web: Web) -> N
     web.will(201, text='{"data": {"taskId": "t-1", "n": 777}}')
     with (
         NanoBanana("777", base_url="https://api.example") as banana,
-        pytest.raises(api.SubmissionUnreadable, match="The task t-1 is safe") as caught,
+        pytest.raises(api.SubmissionUnreadable, match="Task t-1 is safe") as caught,
     ):
         banana.generate("a cat")
     assert caught.value.body == '{"data": {"taskId": "t-1", "n": [redacted]}}'
@@ -945,34 +947,38 @@ def test_a_picture_is_known_by_its_first_bytes(
 @pytest.mark.parametrize("content", [b"", b"x" + PNG, b"RIFF\n\n\n\nWAVE", b"GIF88a", b"<html>"])
 def test_what_is_no_picture_is_refused(web: Web, content: bytes) -> None:
     web.will(content=content, headers={"Content-Type": "image/png"})
-    with pytest.raises(api.DownloadError, match=r"it is no picture but image/png$") as caught:
+    with pytest.raises(
+        api.DownloadError, match=r"the response is not an image but image/png$"
+    ) as caught:
         of(URL).read()
     assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
     web.answers.clear()
     web.will(content=content)
-    with pytest.raises(api.DownloadError, match=r"it is no picture but of no stated type$"):
+    with pytest.raises(
+        api.DownloadError, match=r"the response is not an image but of no stated type$"
+    ):
         of(URL).read()
 
 
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (199, "the server answered 199$"),
-        (201, "the server answered 201$"),
-        (206, "the server answered 206$"),
-        (402, "the server answered 402$"),
-        (403, "403, so the link may have expired"),
-        (404, r"404, so .* client.task\('t-1'\).fetch\(\)$"),
-        (405, "the server answered 405$"),
-        (409, "the server answered 409$"),
-        (410, "410, so the link may have expired"),
-        (411, "the server answered 411$"),
-        (500, "the server answered 500$"),
+        (199, "the server responded 199$"),
+        (201, "the server responded 201$"),
+        (206, "the server responded 206$"),
+        (402, "the server responded 402$"),
+        (403, "the server responded 403, so the URL may have expired"),
+        (404, r"responded 404, so .* client.task\('t-1'\).fetch\(\)$"),
+        (405, "the server responded 405$"),
+        (409, "the server responded 409$"),
+        (410, "the server responded 410, so the URL may have expired"),
+        (411, "the server responded 411$"),
+        (500, "the server responded 500$"),
     ],
 )
 def test_a_download_that_is_not_answered_200_says_so(web: Web, status: int, said: str) -> None:
     web.will(status, content=PNG)
-    with pytest.raises(api.DownloadError, match=f"fetched from {URL}: {said}") as caught:
+    with pytest.raises(api.DownloadError, match=f"downloaded from {URL}: {said}") as caught:
         of(URL).read()
     assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
 
@@ -1012,7 +1018,7 @@ def test_a_picture_may_have_64_mebibytes_and_take_a_minute_unless_told_otherwise
     ["ftp://a/b", "file:///a", "//a/b", "https://", "https:///b", "http://[::g/", "x" * 300],
 )
 def test_a_picture_is_fetched_from_web_addresses_alone(web: Web, url: str) -> None:
-    with pytest.raises(api.DownloadError, match=r"is not at an http\(s\) address") as caught:
+    with pytest.raises(api.DownloadError, match=r"is not an http\(s\) URL") as caught:
         of(url).read()
     assert (caught.value.url, caught.value.task_id) == (url, "t-1")
     assert str(caught.value).endswith(repr(url[:200]))
@@ -1027,9 +1033,7 @@ def test_http_and_https_are_web_addresses(web: Web, url: str) -> None:
 
 
 def test_a_task_without_a_picture_has_none_to_download() -> None:
-    with pytest.raises(
-        api.DownloadError, match=r"^task t-1 has no picture: its status is"
-    ) as error:
+    with pytest.raises(api.DownloadError, match=r"^task t-1 has no image: its status is") as error:
         of().read()
     assert (error.value.url, error.value.task_id) == (None, "t-1")
 
@@ -1037,7 +1041,7 @@ def test_a_task_without_a_picture_has_none_to_download() -> None:
 def test_a_file_that_exists_costs_no_download(web: Web, tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(b"mine")
     web.will(content=PNG)
-    with pytest.raises(api.DownloadError, match="it exists; pass overwrite=True") as caught:
+    with pytest.raises(api.DownloadError, match="the file exists: pass overwrite=True") as caught:
         of(URL).save(tmp_path / "cat.png")
     assert web.requests == []
     assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
@@ -1056,7 +1060,9 @@ def test_a_file_that_came_in_between_is_kept(
 
     monkeypatch.setattr(os, "fsync", intrude)
     web.will(content=PNG)
-    with pytest.raises(api.DownloadError, match=r"it exists; pass overwrite=True to replace it$"):
+    with pytest.raises(
+        api.DownloadError, match=r"the file exists: pass overwrite=True to replace it$"
+    ):
         of(URL).save(path)
     assert path.read_bytes() == b"theirs"
     assert [each.name for each in tmp_path.iterdir()] == ["cat.png"]
@@ -1093,7 +1099,7 @@ def test_a_name_without_a_suffix_does_not_keep_one_from_being_written(
     (tmp_path / "cat").write_bytes(b"mine")
     web.will(content=PNG)
     assert of(URL).save(tmp_path / "cat") == tmp_path / "cat.png"
-    with pytest.raises(api.DownloadError, match="it exists"):
+    with pytest.raises(api.DownloadError, match="the file exists"):
         of(URL).save(tmp_path / "cat")
 
 
@@ -1242,7 +1248,7 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
     long = URL + "?" + "x" * 300
     with pytest.raises(api.InvalidRequest) as caught:
         banana.edit("red", [URL, URL, long], check_images=True)
-    said = f"nothing could be fetched from there (ConnectError: no way): {OPEN}"
+    said = f"nothing could be downloaded from there (ConnectError: no way): {OPEN}"
     assert [(each.rule, each.field, each.message) for each in caught.value.violations] == [
         (REACHABLE, "image_urls[1]", f"image_urls[1] is {URL!r}: {said}"),
         (REACHABLE, "image_urls[2]", f"image_urls[2] is {long[:200]!r}: {said}"),
@@ -1294,7 +1300,7 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
                     "resolution-needs-pro-or-2",
                     "resolution",
                     "resolution works only with nano-banana-pro and nano-banana-2, and the model "
-                    "is nano-banana-fast, the default: choose one of those, or leave resolution "
+                    "is nano-banana-fast (the default): choose one of those, or leave resolution "
                     "out",
                 )
             ],
@@ -1317,7 +1323,7 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
                     (
                         "one-image-only",
                         "num_images",
-                        f"num_images is {count}, and one request makes one image: leave it out, "
+                        f"num_images is {count}, and one request makes one image: omit it, "
                         "and send a request for each picture",
                     )
                 ],
@@ -1327,7 +1333,7 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
         *(
             (
                 {"num_images": count},
-                [("type", "num_images", f"num_images is a number, not {count!r}: leave it out")],
+                [("type", "num_images", f"num_images must be a number, not {count!r}: omit it")],
             )
             for count in (True, "1", None)
         ),
@@ -1344,11 +1350,11 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
         ),
         (
             {"action": "edit", "image_urls": 5},
-            [("type", "image_urls", "image_urls is a list of addresses, not 5")],
+            [("type", "image_urls", "image_urls must be a list of URLs, not 5")],
         ),
         (
             {"image_urls": [5]},
-            [("type", "image_urls[0]", "image_urls[0] is an address as text, not 5")],
+            [("type", "image_urls[0]", "image_urls[0] must be a URL as a string, not 5")],
         ),
         (
             {"image_urls": ["https://a/ b"]},
@@ -1356,30 +1362,30 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
                 (
                     "uri",
                     "image_urls[0]",
-                    "image_urls[0] is no URI: 'https://a/ b'; percent-encode blanks and what is "
+                    "image_urls[0] is 'https://a/ b', which is not a valid URI; percent-encode blanks and what is "
                     "not ASCII",
                 )
             ],
         ),
-        ({"prompt": 5}, [("type", "prompt", "prompt is text, not 5")]),
-        ({"prompt": None}, [("type", "prompt", "prompt is text, not None")]),
+        ({"prompt": 5}, [("type", "prompt", "prompt must be a string, not 5")]),
+        ({"prompt": None}, [("type", "prompt", "prompt must be a string, not None")]),
         (
             {"action": "make"},
-            [("value", "action", "action is 'make'; the API knows edit, generate")],
+            [("value", "action", "action is 'make': choose one of edit, generate")],
         ),
-        ({"action": 5}, [("type", "action", "action is 5; the API knows edit, generate")]),
+        ({"action": 5}, [("type", "action", "action is 5: choose one of edit, generate")]),
         (
             {"resolution": None, "model": "nano-banana-2"},
-            [("type", "resolution", "resolution is None; the API knows 1K, 2K, 4K")],
+            [("type", "resolution", "resolution is None: choose one of 1K, 2K, 4K")],
         ),
-        ({5: "x"}, [("type", "5", "a field's name is text, not 5")]),
+        ({5: "x"}, [("type", "5", "5 is used as a field's name, but names must be strings")]),
         (
             {"odd": float("inf")},
             [
                 (
                     "type",
                     "odd",
-                    "'odd' cannot be sent as JSON in UTF-8: Out of range float values are not "
+                    "odd cannot be sent as JSON in UTF-8: Out of range float values are not "
                     "JSON compliant",
                 )
             ],
@@ -1420,7 +1426,9 @@ class Odd(dict[str, object]):
 def test_what_is_no_request_is_one_violation_of_the_whole(request_: Any) -> None:
     (found,) = check_request(request_)
     assert (found.rule, found.field) == ("type", "")
-    assert found.message.startswith("a request is a NanoImageDto or a mapping of fields, not ")
+    assert found.message.startswith(
+        "the request must be a NanoImageDto or a mapping of fields, not "
+    )
 
 
 def test_a_field_that_cannot_be_sent_is_named_once() -> None:

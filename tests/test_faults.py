@@ -11,12 +11,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import attrs
 import httpx
 import mountsea_banana as api
 import pytest
-from mountsea_banana import NanoBanana
-from mountsea_banana._shared.clock import InstantClock
+from mountsea_banana import InstantClock, NanoBanana
 
 from tests.faults import KEY, Fault, FaultServer, act, answer
 
@@ -323,10 +321,12 @@ def test_ctrl_c_while_submitting_says_what_it_may_have_cost(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(clock, "sleep", interrupt)
-    with serving([answer(429)]) as server, NanoBanana(KEY, base_url=server.url) as banana:
-        banana._settings = attrs.evolve(banana._settings, clock=clock)
-        with pytest.raises(KeyboardInterrupt):
-            banana.generate("a cat")
+    with (
+        serving([answer(429)]) as server,
+        NanoBanana(KEY, base_url=server.url, clock=clock) as banana,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        banana.generate("a cat")
     assert "may have been accepted" in caplog.text
 
 

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from mountsea_banana import NanoBanana
-from mountsea_banana._shared.clock import InstantClock
+from mountsea_banana import InstantClock, NanoBanana
 
 from tests.faults import (
     CREATED,
@@ -154,8 +153,9 @@ class Money(RuleBasedStateMachine):
         super().__init__()
         self.server = FaultServer(CREATED)
         self.server.__enter__()
-        self.client = NanoBanana(KEY, base_url=self.server.url, timeout=TIMEOUT)
-        self.client._settings = attrs.evolve(self.client._settings, clock=InstantClock())
+        self.client = NanoBanana(
+            KEY, base_url=self.server.url, timeout=TIMEOUT, clock=InstantClock()
+        )
         self.lost = self.twice = self.undocumented = 0
 
     @rule(faults=st.lists(faults, max_size=3))

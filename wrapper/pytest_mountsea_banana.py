@@ -1,8 +1,8 @@
-"""Fixtures for the tests of programs that use mountsea-banana: they cost and send nothing.
+"""pytest fixtures for programs that use mountsea-banana: free of charge, without real requests.
 
-`banana_server` is a mock server on a free port, `banana` and `async_banana` are clients of it that
-wait no real time. pytest loads this module in every suite of an environment in which the package
-is installed; it therefore imports nothing of it before a fixture is asked for.
+`banana_server` is a mock server on a free port; `banana` and `async_banana` are clients of it that
+never really wait. pytest loads this module in every environment with the package installed, so it
+imports nothing else of the package until a fixture is requested.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _server_key = pytest.StashKey["MockServer"]()
 
 @pytest.fixture(scope="session")
 def banana_server(pytestconfig: pytest.Config) -> Iterator[MockServer]:
-    """A mock server at `banana_server.url`, as at its start in each test.
+    """A mock server at `banana_server.url`, reset before each test.
 
     Its keys are `test-token` and `other-token`: two accounts. Needs the extra `mock`.
     """
-    from mountsea_banana._shared.clock import InstantClock
+    from mountsea_banana import InstantClock
     from mountsea_banana.mock import DEFAULT_KEYS, MockServer
 
     with MockServer(keys=DEFAULT_KEYS, clock=InstantClock()) as server:
@@ -35,7 +35,7 @@ def banana_server(pytestconfig: pytest.Config) -> Iterator[MockServer]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give each test the server without the tasks of the one before."""
+    """Remove the tasks of the previous test from the server."""
     server = item.config.stash.get(_server_key, None)
     if server:
         server.reset()
@@ -43,24 +43,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def banana(banana_server: MockServer) -> Iterator[NanoBanana]:
-    """A client of `banana_server`; where it would wait, it moves on the server's time as well."""
-    import attrs
+    """A client of `banana_server`; its pauses advance the server's clock instead of waiting."""
     from mountsea_banana import NanoBanana
 
-    with NanoBanana("test-token", base_url=banana_server.url) as client:
-        client._settings = attrs.evolve(client._settings, clock=banana_server.clock)
+    with NanoBanana("test-token", base_url=banana_server.url, clock=banana_server.clock) as client:
         yield client
 
 
 @pytest.fixture
 def async_banana(banana_server: MockServer) -> AsyncNanoBanana:
-    """Like `banana`, in the event loop of the test, whichever plugin runs that."""
-    import attrs
+    """Like `banana`, for the event loop of the test, whichever plugin runs it."""
     import httpx
     from mountsea_banana import AsyncNanoBanana
 
-    # No connection outlives its answer, so that none is left when the test's loop is closed.
+    # No connection outlives its response, so none is left when the test's loop is closed.
     http = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0))
-    client = AsyncNanoBanana("test-token", base_url=banana_server.url, http_client=http)
-    client._settings = attrs.evolve(client._settings, clock=banana_server.clock)
-    return client
+    return AsyncNanoBanana(
+        "test-token", base_url=banana_server.url, http_client=http, clock=banana_server.clock
+    )

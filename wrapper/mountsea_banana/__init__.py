@@ -1,13 +1,15 @@
-"""A typed client of Mountsea's Nano Banana image API that never pays twice."""
+"""A typed client for Mountsea's Nano Banana image API that never pays twice."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .client._async_client import AsyncNanoBanana, AsyncTask, AsyncTaskResult
-    from .client._client import NanoBanana, Task, TaskResult
+    from ._shared.clock import Clock, InstantClock
+    from .client._async_client import AsyncNanoBanana
+    from .client._async_tasks import AsyncTask, AsyncTaskResult
+    from .client._client import NanoBanana
     from .client._errors import (
         APIConnectionError,
         APIStatusError,
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
         ConfigurationError,
         ContractWarning,
         DownloadError,
+        Hint,
         InvalidRequest,
         NanoBananaError,
         NotFoundError,
@@ -30,26 +33,45 @@ if TYPE_CHECKING:
         UnexpectedResponse,
         WaitTimeout,
     )
-    from .rules._rules import Violation, check_request
+    from .client._tasks import Task, TaskResult
+    from .rules._check import check_request
+    from .rules._options import (
+        AspectRatio,
+        FastOptions,
+        Model,
+        Nano2Options,
+        ProOptions,
+        Resolution,
+    )
+    from .rules._violations import Violation
 
 __all__ = [
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
+    "AspectRatio",
     "AsyncNanoBanana",
     "AsyncTask",
     "AsyncTaskResult",
     "AuthenticationError",
     "BadRequestError",
+    "Clock",
     "ConfigurationError",
     "ContractWarning",
     "DownloadError",
+    "FastOptions",
+    "Hint",
+    "InstantClock",
     "InvalidRequest",
+    "Model",
+    "Nano2Options",
     "NanoBanana",
     "NanoBananaError",
     "NotFoundError",
     "PermissionDeniedError",
+    "ProOptions",
     "RateLimitError",
+    "Resolution",
     "ServerError",
     "SubmissionServerError",
     "SubmissionUnknown",
@@ -64,16 +86,30 @@ __all__ = [
     "check_request",
 ]
 
+# Importing httpx takes most of the time: `nano-banana --help` and `check_request` do without it,
+# and a synchronous program does without the asynchronous client.
+_MODULES = (
+    "_shared.clock",
+    "rules._options",
+    "rules._violations",
+    "rules._check",
+    "client._errors",
+    "client._tasks",
+    "client._client",
+)
+_ASYNC_MODULES = ("client._async_tasks", "client._async_client")
 
-def __getattr__(name: str) -> Any:
-    # httpx takes most of the time of an import: the command line's help does without it, and a
-    # program that is not asynchronous does without the asynchronous client.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    modules = (
-        ["client._async_client"]
-        if name.startswith("Async")
-        else ["client._errors", "rules._rules", "client._client"]
-    )
-    spaces = (vars(import_module(f".{module}", __name__)) for module in modules)
-    return next(space[name] for space in spaces if name in space)
+if not TYPE_CHECKING:  # type checkers would accept any name
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        for module in _ASYNC_MODULES if name.startswith("Async") else _MODULES:
+            space = vars(import_module(f".{module}", __name__))
+            if name in space:
+                globals()[name] = space[name]
+                break
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)

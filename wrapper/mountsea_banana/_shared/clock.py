@@ -1,4 +1,4 @@
-"""Time and chance in one place, so that programs' tests can run without waiting."""
+"""Time and randomness, replaceable so that tests need not wait."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import time
 
 
 class Clock:
-    """What the client knows of time: seconds, all of them."""
+    """The time and randomness that a client uses. All times are in seconds."""
 
     def monotonic(self) -> float:
-        """Return the seconds of a clock that never goes back; deadlines are counted in them."""
+        """Return the time of a clock that never goes back, for deadlines."""
         return time.monotonic()
 
     def wall(self) -> float:
-        """Return the seconds since the epoch; a date in Retry-After is compared with them."""
+        """Return the time since the epoch, which a date in Retry-After is compared with."""
         return time.time()
 
     def jitter(self) -> float:
-        """Return a number from 0 up to 1, to spread clients that would otherwise keep step."""
+        """Return a random number, at least 0 and less than 1, to spread retries and polls."""
         return random.random()  # noqa: S311
 
     def sleep(self, seconds: float) -> None:
@@ -26,41 +26,41 @@ class Clock:
         time.sleep(seconds)
 
     async def sleep_async(self, seconds: float) -> None:
-        """Let other tasks of the event loop run for `seconds`."""
-        import asyncio  # a synchronous program does without its 10 ms
+        """Suspend for `seconds` while other tasks of the event loop run."""
+        import asyncio  # 10 ms that a synchronous program saves
 
         await asyncio.sleep(seconds)
 
 
 class InstantClock(Clock):
-    """A clock that a sleep moves on at once, and that remembers the sleeps."""
+    """A clock for tests: a sleep returns at once, advances `now`, and is recorded in `sleeps`."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
         self.sleeps: list[float] = []
 
     def monotonic(self) -> float:
-        """Return the seconds since some start."""
+        """Return `now`."""
         return self.now
 
     def wall(self) -> float:
-        """Return the seconds since the epoch."""
+        """Return `now`."""
         return self.now
 
     def jitter(self) -> float:
-        """Return always the same."""
+        """Return 0.5."""
         return 0.5
 
     def sleep(self, seconds: float) -> None:
-        """Move on by `seconds`."""
+        """Advance `now` by `seconds`."""
         self.sleeps.append(seconds)
         self.now += seconds
 
     async def sleep_async(self, seconds: float) -> None:
-        """Move on by `seconds`, and let other tasks of the event loop run."""
+        """Advance `now` by `seconds`, and let other tasks of the event loop run."""
         import asyncio
 
         self.sleeps.append(seconds)
         wake = self.now + seconds
         await asyncio.sleep(0)
-        self.now = max(self.now, wake)  # those who sleep side by side wake together
+        self.now = max(self.now, wake)  # concurrent sleepers wake together

@@ -1,8 +1,8 @@
-"""What is said where a part of the package is used whose libraries were not installed."""
+"""The message for a library that belongs to an extra and is not installed."""
 
 from __future__ import annotations
 
 
 def missing(error: ImportError, extra: str) -> str:
-    """Return what is missing, and the extra that brings it."""
+    """Return the missing library and the command that installs its extra."""
     return f"{error.name} is missing: pip install 'mountsea-banana[{extra}]'"

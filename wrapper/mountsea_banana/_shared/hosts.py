@@ -1,4 +1,4 @@
-"""Which hosts are this machine."""
+"""Whether a host is this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine."""
+    """Return whether a host is this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -15,6 +15,6 @@ def is_loopback(host: str) -> bool:
 
 
 def is_plain_loopback(url: str) -> bool:
-    """Say whether an address is http, in the clear, on this machine."""
+    """Return whether a URL is unencrypted http on this machine."""
     parts = urlsplit(url)
     return parts.scheme == "http" and is_loopback(parts.hostname or "")

@@ -1,6 +1,6 @@
-"""The commands and their options; what they do stands in `_follow`.
+"""The commands and their options; `_follow` does the work.
 
-What takes long to import is imported where it is used, so that `--help` does without it.
+Slow imports are made where they are used, to keep `--help` fast.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from mountsea_banana.rules import _options, _rules
+from mountsea_banana.rules import _check, _options, _rules
 
 if TYPE_CHECKING:
     from mountsea_banana import NanoBanana, Task
@@ -21,18 +21,18 @@ NAME = "nano-banana"
 
 EXIT_CODES = """\b
 Exit codes:
-  0    done
+  0    success
   1    the task failed
-  2    bad use, such as a broken rule or no key; nothing was sent
-  3    network, server, or saving the file; a task that has an id goes on
-  4    outcome unknown: the request may have been charged
-  130  interrupted: where no task was named, as after 4
+  2    usage error, such as an invalid request or no key; nothing was sent
+  3    network, server or file error; a task with an id keeps running
+  4    unknown outcome: the request may have been charged
+  130  interrupted; if no task id was printed, the outcome is unknown as with 4
 """
 ENVIRONMENT = """\b
 Environment:
-  MOUNTSEA_API_KEY   the key of your account
-  MOUNTSEA_BASE_URL  the address of the API
-  NO_COLOR           no colours
+  MOUNTSEA_API_KEY   your account's key
+  MOUNTSEA_BASE_URL  the base URL of the API
+  NO_COLOR           turns colours off
 """
 
 
@@ -45,27 +45,27 @@ def run(arguments: Sequence[str] | None) -> int:
         return error.exit_code
     except click.Abort:
         return 130
-    except OSError as error:  # a pipe that nobody reads, a full disk
+    except OSError as error:  # a closed pipe, a full disk
         from ._screen import discard
 
         discard(sys.stdout)
-        click.echo(f"stdout cannot be written to: {error}", err=True)
+        click.echo(f"cannot write to stdout: {error}", err=True)
         return 3
     return code
 
 
 @click.group(epilog=f"{EXIT_CODES}\n{ENVIRONMENT}")
 def commands() -> None:
-    """Make and edit pictures with Mountsea's Nano Banana.
+    """Generate and edit images with Mountsea's Nano Banana.
 
-    What is accepted is charged. A request that would fail is refused before it is sent, and no
-    request is sent twice.
+    Accepted requests are charged. Invalid requests are never sent, and a request that may have been
+    accepted is never resent.
     """
 
 
 def _output(text: str) -> str:
     if text in ("", "-"):
-        raise click.BadParameter("name a file or a folder")
+        raise click.BadParameter("pass a file or a folder")
     return text
 
 
@@ -74,13 +74,13 @@ def _seconds(text: str) -> float:
     from mountsea_banana.client import _settings
 
     try:
-        return _settings.seconds(float(text))
+        return _settings.check_timeout(float(text))
     except ConfigurationError as error:
         raise click.BadParameter(str(error)) from error
 
 
 def _values(hint: Any) -> list[str]:
-    """Return the texts that a type of literals allows."""
+    """Return the strings that a type of literals allows."""
     return (
         [hint] if isinstance(hint, str) else [v for part in get_args(hint) for v in _values(part)]
     )
@@ -90,7 +90,7 @@ _REQUEST = (
     click.option(
         "--model",
         type=click.Choice(_values(_options.Model)),
-        help=f"By default {_rules.DEFAULT_MODEL}.",
+        help=f"The default is {_rules.DEFAULT_MODEL}.",
     ),
     click.option(
         "--aspect-ratio",
@@ -103,28 +103,28 @@ _REQUEST = (
         help=f"Only with {' and '.join(_rules.RESOLUTION_MODELS)}.",
     ),
 )
-_NO_WAIT = click.option("--no-wait", is_flag=True, help="Print the task's id at once, and end.")
+_NO_WAIT = click.option("--no-wait", is_flag=True, help="Print the task's id and exit at once.")
 _FOLLOW = (
     click.option(
         "-o",
         "--output",
         type=_output,
         metavar="PATH",
-        help="Save the picture here: a file, or a folder. Without it, in this folder, named after "
-        "the task.",
+        help="The file or folder to save the image to; a folder names the file after the task. The "
+        "default is the current folder.",
     ),
-    click.option("--force", is_flag=True, help="Overwrite the file where it exists."),
+    click.option("--force", is_flag=True, help="Replace the file if it exists."),
     click.option(
         "--timeout",
         type=_seconds,
         default=600,
         show_default=True,
         metavar="SECONDS",
-        help="How long to wait. The task goes on after it.",
+        help="How long to wait. The task keeps running after that.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print a JSON object, and nothing else."),
-    click.option("--quiet", "-q", is_flag=True, help="Write plain lines, without a moving one."),
-    click.option("--base-url", metavar="URL", help="The address of the API."),
+    click.option("--json", "as_json", is_flag=True, help="Print a JSON object and nothing else."),
+    click.option("--quiet", "-q", is_flag=True, help="Print plain lines, without a spinner."),
+    click.option("--base-url", metavar="URL", help="The base URL of the API."),
 )
 
 Command = Callable[..., Any]
@@ -143,7 +143,7 @@ def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command
 @click.argument("prompt")
 @_with(*_REQUEST, *_FOLLOW, _NO_WAIT)
 def generate(prompt: str, model: Any, aspect_ratio: Any, resolution: Any, **options: Any) -> int:
-    """Make a picture of PROMPT, and save it."""
+    """Generate an image from PROMPT and save it."""
     from ._follow import Options, follow
 
     def start(client: NanoBanana) -> Task:
@@ -166,7 +166,7 @@ def edit(
     resolution: Any,
     **options: Any,
 ) -> int:
-    """Edit the pictures at the addresses URL as PROMPT says, and save the result."""
+    """Edit the images at each URL as PROMPT says, and save the result."""
     from ._follow import Options, follow
 
     def start(client: NanoBanana) -> Task:
@@ -181,17 +181,17 @@ def edit(
 @click.argument("task_id")
 @_with(*_FOLLOW)
 def result(task_id: str, **options: Any) -> int:
-    """Wait for the task TASK_ID, and save its picture. It costs nothing."""
+    """Wait for the task TASK_ID and save its image. This is free of charge."""
     from ._follow import Options, follow
 
-    wishes = Options(**options, no_wait=False)
-    return follow(lambda client: client.task(task_id), wishes, is_submission=False)
+    follow_options = Options(**options, no_wait=False)
+    return follow(lambda client: client.task(task_id), follow_options, is_submission=False)
 
 
 @commands.command()
-@click.option("--check", metavar="JSON", help="Judge a request's body; `-` reads it from stdin.")
+@click.option("--check", metavar="JSON", help="Check a request body; `-` reads it from stdin.")
 def rules(check: str | None) -> int:
-    """Show the rules that a request has to keep, or judge one. Nothing is sent."""
+    """Show the rules for requests, or check a request body. Nothing is sent."""
     from ._screen import printable
 
     if check is None:
@@ -200,12 +200,12 @@ def rules(check: str | None) -> int:
     try:
         body = json.loads(click.open_file("-", "rb").read() if check == "-" else check)
     except (ValueError, RuntimeError, OSError) as error:
-        raise click.BadParameter(f"no JSON: {error}", param_hint="--check") from error
-    violations = _rules.check_request(body)
+        raise click.BadParameter(f"not valid JSON: {error}", param_hint="--check") from error
+    violations = _check.check_request(body)
     for violation in violations:
         click.echo(printable(f"{violation.message} ({violation.rule})"))
     if not violations:
-        click.echo("the request keeps the rules")
+        click.echo("the request conforms to the rules")
     return 2 if violations else 0
 
 
@@ -218,7 +218,7 @@ def _show_rules() -> None:
         for rule in _rules.RULES:
             click.echo(f"{rule.id}\t{rule.sentence}")
         return
-    table = Table(Column("rule", overflow="fold"), "in the vendor's words")
+    table = Table(Column("rule", overflow="fold"), "the vendor's words")
     for rule in _rules.RULES:
         table.add_row(rule.id, rule.sentence)
     console.print(table)
@@ -230,7 +230,7 @@ def _show_rules() -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def mock(arguments: Sequence[str]) -> int:
-    """Serve a mock of the API, which costs nothing. `mock --help` names its options."""
+    """Serve a mock of the API, free of charge. `mock --help` lists its options."""
     from mountsea_banana.mock.__main__ import main
 
     return main(list(arguments), prog=f"{NAME} mock")
@@ -239,11 +239,11 @@ def mock(arguments: Sequence[str]) -> int:
 @commands.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of SHELL.
+    """Print the completion script for SHELL.
 
     \b
-    For bash, put into ~/.bashrc:   eval "$(nano-banana completion bash)"
-    For zsh, put into ~/.zshrc:     eval "$(nano-banana completion zsh)"
+    For bash, add to ~/.bashrc:  eval "$(nano-banana completion bash)"
+    For zsh, add to ~/.zshrc:    eval "$(nano-banana completion zsh)"
     For fish:  nano-banana completion fish > ~/.config/fish/completions/nano-banana.fish
     """
     from click.shell_completion import get_completion_class

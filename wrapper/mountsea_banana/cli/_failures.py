@@ -1,32 +1,40 @@
-"""What an error of the library means in a shell: its exit code, and its words."""
+"""What an error of the library means in a shell: its exit code and its message."""
 
 from __future__ import annotations
 
 import re
-import shlex
+from collections.abc import Mapping
 
 from mountsea_banana import (
     AuthenticationError,
     ConfigurationError,
+    Hint,
     InvalidRequest,
     NanoBananaError,
     SubmissionUnknown,
     TaskFailed,
+    Violation,
 )
 
 DONE, TASK_FAILED, BAD_USE, BROKEN, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
-_OPTIONS = {
+OVERWRITE = "pass --force to replace it"
+
+# RESUME has none: the command that resumes the task follows the message.
+_ADVICE: Mapping[Hint | None, str] = {
+    Hint.SET_KEY: "set MOUNTSEA_API_KEY",
+    Hint.OVERWRITE: OVERWRITE,
+    Hint.POLL_AGAIN: "resume the task for a fresh URL",
+}
+_FIELDS = {
     "aspect_ratio": "--aspect-ratio",
     "resolution": "--resolution",
-    "image_urls": "a URL",
+    "model": "--model",
+    "prompt": "PROMPT",
+    "image_urls": "URL",
+    "task_id": "TASK_ID",
 }
-# A value stands in quotes, and is left as it was given.
-_FIELD = re.compile(
-    r"""'[^']*'|"[^"]*"|image_urls\[(?P<index>\d+)\]|aspect_ratio|resolution|image_urls"""
-)
-_PYTHON = {"pass overwrite=True": "pass --force", "pass api_key, or set": "set"}
-_PICK_UP = re.compile(r"""client\.task\((['"])(?P<id>.*?)\1\)(\.fetch\(\))?""")
+_IMAGE_URL = re.compile(r"image_urls\[(\d+)\]")
 
 
 def exit_code(error: NanoBananaError) -> int:
@@ -43,35 +51,30 @@ def exit_code(error: NanoBananaError) -> int:
 
 
 def explain(error: NanoBananaError) -> list[str]:
-    """Return what went wrong and what to do, one sentence for each broken rule."""
+    """Return what went wrong and what to do, in one sentence per violation."""
     if isinstance(error, InvalidRequest):
-        return [_FIELD.sub(_option, violation.message) for violation in error.violations]
-    said = in_shell_words(str(error))
+        return [_violation(each) for each in error.violations]
+    message = error.problem
+    if error.hint in _ADVICE:
+        message += f": {_ADVICE[error.hint]}"
     if isinstance(error, AuthenticationError):
-        said += ". Look at the key in MOUNTSEA_API_KEY"
+        message += ". Check the key in MOUNTSEA_API_KEY"
     if isinstance(error, TaskFailed):
         facts = {"error code": error.error_code, "trace id": error.trace_id}
-        said += "".join(f", {name} {fact}" for name, fact in facts.items() if fact is not None)
-    return [said]
+        message += "".join(f", {name} {fact}" for name, fact in facts.items() if fact is not None)
+    return [message]
 
 
-def in_shell_words(text: str) -> str:
-    """Return a text of the library with the commands and options that do what it advises."""
-    said = _PICK_UP.sub(lambda found: shlex.join(pick_up(found["id"])), text)
-    for python, shell in _PYTHON.items():
-        said = said.replace(python, shell)
-    return said
+def _violation(violation: Violation) -> str:
+    url = _IMAGE_URL.fullmatch(violation.field)
+    if url:
+        return violation.describe(f"URL {int(url[1]) + 1}")
+    return violation.describe(_FIELDS.get(violation.field, violation.field))
 
 
-def pick_up(task_id: str, *options: str) -> list[str]:
-    """Return the words of the command that picks a task up again."""
+def resume(task_id: str, *options: str) -> list[str]:
+    """Return the words of the command that resumes a task."""
     command = ["nano-banana", "result"]
     if task_id.startswith("-"):  # it would be read as an option
         return [*command, *options, "--", task_id]
     return [*command, task_id, *options]
-
-
-def _option(found: re.Match[str]) -> str:
-    if found["index"]:
-        return f"URL {int(found['index']) + 1}"
-    return _OPTIONS.get(found[0], found[0])

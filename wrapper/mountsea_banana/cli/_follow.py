@@ -1,4 +1,4 @@
-"""One task, from its submission to its file: nothing that was paid for is lost on the way."""
+"""Following one task from submission to saved file, so that nothing paid for is lost."""
 
 from __future__ import annotations
 
@@ -24,158 +24,169 @@ from mountsea_banana import (
     TaskFailed,
     TaskResult,
 )
-from mountsea_banana.client import _downloads as _pictures
+from mountsea_banana.client._files import Destination
 
 from ._failures import (
     BAD_USE,
     BROKEN,
     DONE,
     INTERRUPTED,
+    OVERWRITE,
     exit_code,
     explain,
-    in_shell_words,
-    pick_up,
+    resume,
 )
 from ._screen import Screen, printable, put
 
-# What the library logs of an interrupt is said here in the words of a shell.
+# The library logs interrupts in the words of Python; here they are reported in those of a shell.
 logging.getLogger("mountsea_banana").addHandler(logging.NullHandler())
 
 
 @frozen
 class Options:
-    """What the commands about a task can be told."""
+    """The options of the commands that follow a task."""
 
     output: str | None
-    """A file, or a folder for a file that is named after the task; None: the current folder."""
+    """A file, or a folder for a file named after the task; None for the current folder."""
     force: bool
-    """Whether a file may be overwritten."""
+    """Whether a file may be replaced."""
     base_url: str | None
     timeout: float
-    """How long to wait, in seconds."""
+    """Seconds to wait."""
     no_wait: bool
     as_json: bool
     quiet: bool
 
 
 @define
-class Known:
-    """What is known of the task so far."""
+class Progress:
+    """What is known about the task so far."""
 
     may_be_charged: bool = False
-    """Whether a submission was begun."""
+    """Whether a submission was started."""
     task_id: str | None = None
-    look: TaskResult | None = None
+    result: TaskResult | None = None
     path: Path | None = None
     fault: str | None = None
-    """Why there is no picture, in our words."""
+    """Why there is no image, in our words."""
 
 
 def follow(start: Callable[[NanoBanana], Task], options: Options, *, is_submission: bool) -> int:
-    """Start a task or pick one up, wait for it and save its picture; return the exit code.
+    """Start or resume a task, wait for it and save its image; return the exit code.
 
-    A file that stands in the way is found before anything is paid for.
+    An output that cannot be written to is found before anything is paid for.
     """
     screen = Screen(is_quiet=options.quiet)
     output = options.output or "."
-    obstacle = None if options.no_wait else _pictures.obstacle(output, overwrite=options.force)
+    obstacle = None if options.no_wait else _obstacle(output, overwrite=options.force)
     if obstacle:
-        screen.say(f"--output {output}: {in_shell_words(obstacle)}", "error")
+        screen.say(f"--output {output}: {obstacle}", "error")
         return BAD_USE
-    known = Known()
-    with _one_interrupt(), _warnings_said(screen):
+    progress = Progress()
+    with _one_interrupt(), _show_warnings(screen):
         try:
             with screen, NanoBanana(base_url=options.base_url) as client:
-                known.may_be_charged = is_submission
+                progress.may_be_charged = is_submission
                 task = start(client)
-                known.task_id = task.id
+                progress.task_id = task.id
                 screen.say(f"task {task.id}")
                 if not options.no_wait:
-                    known.path = _wait_and_save(task, output, options, known, screen)
-            code, goes_on = DONE, options.no_wait
-            if known.path:
+                    progress.path = _wait_and_save(task, output, options, progress, screen)
+            code, is_running = DONE, options.no_wait
+            if progress.path:
                 screen.say(f"done in {screen.seconds:.0f} s")
         except KeyboardInterrupt:
-            code, goes_on = INTERRUPTED, True
-            known.fault = _interruption(known)
-            screen.say(known.fault, "interrupted")
+            code, is_running = INTERRUPTED, True
+            progress.fault = _interruption(progress)
+            screen.say(progress.fault, "interrupted")
         except NanoBananaError as error:
             code = exit_code(error)
-            goes_on = not isinstance(error, TaskFailed | NotFoundError)
-            known.task_id = known.task_id or error.task_id
+            is_running = not isinstance(error, TaskFailed | NotFoundError)
+            progress.task_id = progress.task_id or error.task_id
             sentences = explain(error)
-            known.fault = "; ".join(sentences)
+            progress.fault = "; ".join(sentences)
             for sentence in sentences:
                 screen.say(sentence, "error")
-            if isinstance(error, DownloadError) and _pictures.obstacle(
-                output, overwrite=options.force
-            ):
+            if isinstance(error, DownloadError) and _obstacle(output, overwrite=options.force):
                 options = evolve(options, output="other.png", force=False)
-        if known.task_id and goes_on:
-            screen.say("pick the task up, which costs nothing:")
-            screen.command(_pick_up(known.task_id, options))
-        fault = _put_result(known, options) if code == DONE or options.as_json else None
+        if progress.task_id and is_running:
+            screen.say("resume the task, free of charge:")
+            screen.command(_resume(progress.task_id, options))
+        fault = _put_result(progress, options) if code == DONE or options.as_json else None
         if fault:
             screen.say(fault, "error")
             code = code or BROKEN
         return code
 
 
-def _wait_and_save(task: Task, output: str, options: Options, known: Known, screen: Screen) -> Path:
-    def update(look: TaskResult) -> None:
-        known.look = look
-        screen.status(look.status)
+def _wait_and_save(
+    task: Task, output: str, options: Options, progress: Progress, screen: Screen
+) -> Path:
+    def update(result: TaskResult) -> None:
+        progress.result = result
+        screen.status(result.status)
 
-    look = task.wait(timeout=options.timeout, on_update=update)
-    return look.save(output, overwrite=options.force)
+    result = task.wait(timeout=options.timeout, on_update=update)
+    return result.save(output, overwrite=options.force)
 
 
-def _interruption(known: Known) -> str:
-    if known.task_id:
-        return f"task {known.task_id} goes on"
-    if known.may_be_charged:
+def _obstacle(output: str, *, overwrite: bool) -> str | None:
+    """Return why the image could not be saved, as far as can be known in advance."""
+    try:
+        Destination.parse(output).check(overwrite=overwrite, any_suffix=True)
+    except FileExistsError as error:
+        return f"{error}: {OVERWRITE}"
+    except (ValueError, OSError) as error:
+        return str(error)
+    return None
+
+
+def _interruption(progress: Progress) -> str:
+    if progress.task_id:
+        return f"task {progress.task_id} is still running"
+    if progress.may_be_charged:
         return (
-            "no answer had come, so the outcome is unknown: the request may have been accepted "
-            "and charged. Look at your account before sending it again"
+            "there was no response yet, so the outcome is unknown: the request may have been "
+            "accepted and charged. Check your account before you resend it"
         )
     return "nothing was sent"
 
 
-def _pick_up(task_id: str, options: Options) -> list[str]:
+def _resume(task_id: str, options: Options) -> list[str]:
     rest = ["-o", options.output] if options.output else []
     rest += ["--force"] if options.force else []
     rest += ["--base-url", options.base_url] if options.base_url else []
-    return pick_up(task_id, *rest)
+    return resume(task_id, *rest)
 
 
-def _put_result(known: Known, options: Options) -> str | None:
-    """Write a task's JSON, path or id to stdout; return what kept it from being written."""
+def _put_result(progress: Progress, options: Options) -> str | None:
+    """Print a task's JSON, path or id to stdout; return the error message if that fails."""
     if options.as_json:
-        return put(_document(known)) if known.task_id else None
+        return put(_document(progress)) if progress.task_id else None
     # A path is written as the bytes that name the file.
-    return put(os.fsencode(known.path) if known.path else printable(known.task_id or ""))
+    return put(os.fsencode(progress.path) if progress.path else printable(progress.task_id or ""))
 
 
-def _document(known: Known) -> str:
-    look = known.look
-    code = look.error_code if look else None
+def _document(progress: Progress) -> str:
+    result = progress.result
+    code = result.error_code if result else None
     if isinstance(code, float) and not math.isfinite(code):
         code = str(code)  # JSON has no such number
     fields = {
-        "task_id": known.task_id,
-        "status": look.status if look else None,
-        "path": str(known.path) if known.path else None,
-        "image_urls": (look.image_urls if look else None) or None,
-        "error_message": (look.error_message if look else None) or known.fault,
+        "task_id": progress.task_id,
+        "status": result.status if result else None,
+        "path": str(progress.path) if progress.path else None,
+        "image_urls": (result.image_urls if result else None) or None,
+        "error_message": (result.error_message if result else None) or progress.fault,
         "error_code": code,
-        "trace_id": look.trace_id if look else None,
+        "trace_id": result.trace_id if result else None,
     }
     return json.dumps(fields)
 
 
 @contextlib.contextmanager
 def _one_interrupt() -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM interrupt, and no other cut short what is said after it."""
+    """Let the first Ctrl-C or SIGTERM interrupt, and ignore others while it is reported."""
 
     def interrupt(*_: object) -> None:
         for each in before:
@@ -183,8 +194,8 @@ def _one_interrupt() -> Iterator[None]:
         raise KeyboardInterrupt
 
     caught = (signal.SIGINT, signal.SIGTERM)
-    # A shell's background jobs ignore Ctrl-C.
     before = {each: signal.getsignal(each) for each in caught}
+    # Background jobs of a shell ignore Ctrl-C, and keep ignoring it.
     before = {each: old for each, old in before.items() if old != signal.SIG_IGN}
     for each in before:
         signal.signal(each, interrupt)
@@ -197,7 +208,7 @@ def _one_interrupt() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _warnings_said(screen: Screen) -> Iterator[None]:
+def _show_warnings(screen: Screen) -> Iterator[None]:
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
         screen.say(str(message), "warning")
 

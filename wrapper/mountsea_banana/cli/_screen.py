@@ -1,4 +1,4 @@
-"""What people see: lines on stderr, one of them moving while a task runs; results on stdout."""
+"""What people see: messages and a spinner on stderr, results on stdout."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 class _Stderr(Console):
     def on_broken_pipe(self) -> None:
-        # rich would end the program, and the task goes on.
+        # rich would exit, but the task is still running.
         discard(sys.stderr)
 
 
 class Screen:
-    """Says what happens on stderr; in its `with` block a terminal shows one moving line."""
+    """Prints messages to stderr; in its `with` block, a terminal shows a spinner."""
 
     def __init__(self, *, is_quiet: bool) -> None:
         self._console = _Stderr(stderr=True, highlight=False)
-        self._moves = (
+        self._has_spinner = (
             self._console.is_terminal and not self._console.is_dumb_terminal and not is_quiet
         )
         self._progress: Progress | None = None
@@ -39,21 +39,21 @@ class Screen:
 
     @property
     def seconds(self) -> float:
-        """How long ago this began."""
+        """The seconds since the start."""
         return time.monotonic() - self._start
 
     def say(self, text: str, kind: str = "") -> None:
-        """Write a line; `kind` is nothing, `warning` or `error`."""
+        """Print a line; `kind` is empty, `interrupted`, `warning` or `error`."""
         style = "bold red" if kind == "error" else "yellow"
         line = Text.assemble((f"{kind}: " if kind else "", style), printable(text))
         self._write(line, is_whole=not self._console.is_terminal)
 
     def command(self, words: Sequence[str]) -> None:
-        """Write a command so that it can be copied: never broken into lines."""
+        """Print a command on one line, so that it can be copied."""
         self._write(Text(f"  {printable(shlex.join(words))}", "bold"), is_whole=True)
 
     def status(self, text: str) -> None:
-        """Show where the task stands: in the moving line, or as a line where it is new."""
+        """Show the task's status: in the spinner, or as a line if it has changed."""
         if self._progress:
             with contextlib.suppress(OSError):
                 self._progress.update(
@@ -64,7 +64,7 @@ class Screen:
         self._status = text
 
     def __enter__(self) -> Self:
-        if self._moves:
+        if self._has_spinner:
             from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
             spinner = "dots" if self._console.encoding.startswith("utf") else "line"
@@ -97,23 +97,23 @@ class Screen:
 
 
 def put(line: str | bytes) -> str | None:
-    """Write a line to stdout; return what kept it from being written."""
+    """Print a line to stdout; return the error message if that fails."""
     try:
         click.echo(line)
     except OSError as error:
         discard(sys.stdout)
-        return f"stdout cannot be written to: {error}"
+        return f"cannot write to stdout: {error}"
     return None
 
 
 def printable(text: str) -> str:
-    """Return text with the characters escaped that could command a terminal."""
+    """Return text with the characters escaped that could control a terminal."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
 
 
 def discard(stream: TextIO) -> None:
-    """Let what is written to a stream from now on vanish."""
-    # What is still in its buffer would fail again when Python ends.
+    """Discard everything that is written to a stream from now on."""
+    # Its buffer would fail again when Python exits.
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,145 +1,41 @@
-"""The asynchronous client: a thin shell that does what the flows decide."""
+"""The asynchronous client."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import httpx
-from attrs import frozen
 
+from mountsea_banana._shared.clock import Clock
 from mountsea_banana.rules._options import (
     AspectRatio,
-    FastOptions,
     Model,
-    Nano2Options,
-    ProOptions,
     Resolution,
+    ResolutionNeedsProOr2,
+    StandardRatio,
+    WideRatioNeeds2,
 )
-from mountsea_banana.rules._rules import Violation
 
-from . import _downloads as _pictures
-from . import _exchange as _http
-from . import _flows, _settings
-from . import _image_checks as _images
-from ._errors import ConfigurationError, InvalidRequest
-from ._responses import MAX_BYTES, Answer
-from ._snapshots import Look
+from . import _exchange, _flows, _requests, _settings
+from ._async_driver import AsyncDriver
+from ._async_tasks import AsyncTask
+from ._errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mountsea_api.models import NanoImageDto
 
-T = TypeVar("T")
-
-
-@frozen
-class AsyncTaskResult(Look):
-    """A task as the server described it at one moment."""
-
-    async def read(
-        self, *, max_bytes: int = _pictures.MAX_BYTES, timeout: float = _pictures.TIMEOUT
-    ) -> bytes:
-        """Download the first picture and return its bytes.
-
-        The request carries no credentials and follows redirects. `timeout` is in seconds, over
-        all. Raises DownloadError: no picture, an expired link, more than `max_bytes` (by default
-        64 MiB), no image.
-        """
-        return (await self._download(max_bytes, timeout)).content
-
-    async def save(
-        self,
-        path: Path | str,
-        *,
-        overwrite: bool = False,
-        max_bytes: int = _pictures.MAX_BYTES,
-        timeout: float = _pictures.TIMEOUT,
-    ) -> Path:
-        """Download the first picture into a file, whole or not at all; return the path written.
-
-        A folder as `path` means a file in it named after the task; a missing suffix is the
-        picture's own; missing folders are made. Raises DownloadError as `read` does, and where
-        the file exists and `overwrite` is false, or cannot be written.
-        """
-        import asyncio  # a synchronous program does without its 10 ms
-
-        _pictures.check_free(path, self, overwrite=overwrite)
-        picture = await self._download(max_bytes, timeout)
-        return await asyncio.to_thread(_pictures.write, picture, path, self, overwrite=overwrite)
-
-    async def _download(self, max_bytes: int, timeout: float) -> _pictures.Picture:
-        url = _pictures.address(self)
-        seconds = _settings.seconds(timeout)
-        outcome = await _fetch_outside("GET", url, {}, max_bytes, seconds)
-        return _pictures.judge(outcome, url, self.task_id)
-
-
-async def _fetch_outside(
-    method: str, url: str, headers: Mapping[str, str], limit: int, seconds: float
-) -> _http.Outcome:
-    """Send a request without credentials to whoever holds a picture."""
-    try:
-        async with _http.make_client(httpx.AsyncClient, url, follow_redirects=True) as client:
-            request = client.build_request(method, url, headers=headers)
-            return await _http.exchange_async(
-                client, request, auth=None, limit=limit, seconds=seconds
-            )
-    except Exception as error:  # whatever httpx makes of an address or of the environment
-        return error
-
-
-class AsyncTask:
-    """A task of the API, known by its id."""
-
-    def __init__(self, client: AsyncNanoBanana, task_id: str) -> None:
-        self._client = client
-        self._id = task_id
-
-    @property
-    def id(self) -> str:
-        """The id that the submission returned: keep it to pick the task up again."""
-        return self._id
-
-    async def fetch(self) -> AsyncTaskResult:
-        """Look at the task once, which costs nothing; return what the server says of it.
-
-        A look that fails is made again as often as the client's `max_retries` says. Raises
-        APIConnectionError, APIStatusError or UnexpectedResponse.
-        """
-        return await self._client._fetch(self._id)
-
-    async def wait(
-        self, *, timeout: float = 600, on_update: Callable[[AsyncTaskResult], object] | None = None
-    ) -> AsyncTaskResult:
-        """Look at the task every 3 to 10 seconds until it is final; return the last look.
-
-        The vendor advises 3 to 5 seconds, and longer pauses for long tasks. `timeout` is in
-        seconds, over sleeps and requests alike; `on_update` is handed every look. A look that
-        fails is made again until then. Raises TaskFailed, WaitTimeout, UnexpectedResponse (a
-        completed task without a picture), and APIStatusError for a 4xx other than 408 and 429, or
-        where the server asks for a wait of more than 60 s or than the time that is left.
-        """
-        return await self._client._wait(self._id, timeout, on_update)
-
-    def __repr__(self) -> str:
-        return f"AsyncTask({self._id!r})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        _settings.refuse_pickle(self)
-
 
 class AsyncNanoBanana:
-    """A client of Mountsea's Nano Banana image API.
+    """An asynchronous client for Mountsea's Nano Banana image API, for one event loop.
 
-    `api_key` and `base_url` come from MOUNTSEA_API_KEY and MOUNTSEA_BASE_URL where they are not
-    given; the base URL is `https://api.mountsea.ai` where neither is, and plain http only for this
-    machine. `timeout`, in seconds or as `httpx.Timeout`, bounds each part of a request; by default
-    10 s to connect and 60 s for the rest. `max_retries` is how often a request is sent again where
-    that can charge nothing. An `http_client` of yours, an `httpx.AsyncClient`, is used and not
-    closed. Raises ConfigurationError.
+    `api_key` and `base_url` default to MOUNTSEA_API_KEY and MOUNTSEA_BASE_URL; without either, the
+    base URL is `https://api.mountsea.ai`. Plain http is allowed only for this machine. `timeout`,
+    in seconds or as an `httpx.Timeout`, limits each phase of a request; by default 10 s to connect
+    and 60 s for each other phase. `max_retries` is how often a request is retried when that cannot
+    charge you twice. An `http_client` of your own, an `httpx.AsyncClient`, is used and not closed.
+    `clock` replaces the time in tests. Raises ConfigurationError.
     """
 
     def __init__(
@@ -150,15 +46,16 @@ class AsyncNanoBanana:
         timeout: float | httpx.Timeout = _settings.DEFAULT_TIMEOUT,
         max_retries: int = 2,
         http_client: httpx.AsyncClient | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self._settings = _settings.settings(api_key, base_url, timeout, max_retries)
+        settings = _settings.settings(api_key, base_url, timeout, max_retries, clock)
         if http_client is not None and not isinstance(http_client, httpx.AsyncClient):
             raise ConfigurationError(
-                f"http_client is an httpx.AsyncClient, not {type(http_client)}"
+                f"http_client must be an httpx.AsyncClient, not {type(http_client)}"
             )
-        self._loop: object = None
         self._owns_http = http_client is None
-        self._http = http_client or _http.make_client(httpx.AsyncClient, self._settings.base_url)
+        http = http_client or _exchange.make_client(httpx.AsyncClient, settings.base_url)
+        self._driver = AsyncDriver(settings, http)
 
     async def __aenter__(self) -> Self:
         return self
@@ -172,33 +69,56 @@ class AsyncNanoBanana:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections, but for those of an `http_client` that was passed in."""
+        """Close the connections, except those of an `http_client` that you passed in."""
         if self._owns_http:
-            await self._http.aclose()
+            await self._driver.http.aclose()
 
     @overload
-    async def generate(self, prompt: str, **options: Unpack[FastOptions]) -> AsyncTask: ...
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        model: Literal["nano-banana-fast"] | None = None,
+        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
+        resolution: ResolutionNeedsProOr2 | None = None,
+    ) -> AsyncTask: ...
     @overload
-    async def generate(self, prompt: str, **options: Unpack[ProOptions]) -> AsyncTask: ...
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        model: Literal["nano-banana-pro"],
+        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
+        resolution: Resolution | None = None,
+    ) -> AsyncTask: ...
     @overload
-    async def generate(self, prompt: str, **options: Unpack[Nano2Options]) -> AsyncTask: ...
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        model: Literal["nano-banana-2"],
+        aspect_ratio: AspectRatio | None = None,
+        resolution: Resolution | None = None,
+    ) -> AsyncTask: ...
     async def generate(
         self,
         prompt: str,
         *,
         model: Model | None = None,
-        aspect_ratio: AspectRatio | None = None,
-        resolution: Resolution | None = None,
+        aspect_ratio: AspectRatio | WideRatioNeeds2 | None = None,
+        resolution: Resolution | ResolutionNeedsProOr2 | None = None,
     ) -> AsyncTask:
-        """Submit the making of a picture; return its task, which is charged.
+        """Start generating an image and return its task. It is charged once accepted.
 
-        What is None is not sent; the model is then `nano-banana-fast`. A `resolution` goes with
-        `nano-banana-pro` and `nano-banana-2`, the ratios 1:4, 4:1, 1:8 and 8:1 with
-        `nano-banana-2`: rules of the vendor's, quoted in `_rules.py`. Raises InvalidRequest before
-        anything is sent, SubmissionUnknown where the request may have been charged all the same,
-        and else APIConnectionError or APIStatusError: nothing was charged.
+        Options that are None are not sent; the model is then `nano-banana-fast`. A `resolution`
+        needs `nano-banana-pro` or `nano-banana-2`; the ratios 1:4, 4:1, 1:8 and 8:1 need
+        `nano-banana-2` (the vendor's rules, quoted in `rules/_rules.py`).
+
+        Raises InvalidRequest before anything is sent, SubmissionUnknown if the request may have
+        been charged without a task, and otherwise APIConnectionError or APIStatusError: nothing was
+        charged.
         """
-        request = _settings.fields(
+        request = _requests.fields(
             "generate", prompt, model=model, aspect_ratio=aspect_ratio, resolution=resolution
         )
         return await self.submit(request)
@@ -209,8 +129,10 @@ class AsyncNanoBanana:
         prompt: str,
         image_urls: str | Sequence[str],
         *,
-        check_images: bool = ...,
-        **options: Unpack[FastOptions],
+        model: Literal["nano-banana-fast"] | None = None,
+        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
+        resolution: ResolutionNeedsProOr2 | None = None,
+        check_images: bool = False,
     ) -> AsyncTask: ...
     @overload
     async def edit(
@@ -218,8 +140,10 @@ class AsyncNanoBanana:
         prompt: str,
         image_urls: str | Sequence[str],
         *,
-        check_images: bool = ...,
-        **options: Unpack[ProOptions],
+        model: Literal["nano-banana-pro"],
+        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
+        resolution: Resolution | None = None,
+        check_images: bool = False,
     ) -> AsyncTask: ...
     @overload
     async def edit(
@@ -227,8 +151,10 @@ class AsyncNanoBanana:
         prompt: str,
         image_urls: str | Sequence[str],
         *,
-        check_images: bool = ...,
-        **options: Unpack[Nano2Options],
+        model: Literal["nano-banana-2"],
+        aspect_ratio: AspectRatio | None = None,
+        resolution: Resolution | None = None,
+        check_images: bool = False,
     ) -> AsyncTask: ...
     async def edit(
         self,
@@ -236,137 +162,56 @@ class AsyncNanoBanana:
         image_urls: str | Sequence[str],
         *,
         model: Model | None = None,
-        aspect_ratio: AspectRatio | None = None,
-        resolution: Resolution | None = None,
+        aspect_ratio: AspectRatio | WideRatioNeeds2 | None = None,
+        resolution: Resolution | ResolutionNeedsProOr2 | None = None,
         check_images: bool = False,
     ) -> AsyncTask:
-        """Submit the editing of pictures, given by one http(s) address or several.
+        """Start editing images and return the task. It is charged once accepted.
 
-        `check_images` asks for each picture first, without the key: one that is not reachable, no
-        image, or larger than 10 MB, the vendor's limit, is an InvalidRequest. The other arguments,
-        what is returned and what is raised are those of `generate`.
+        `image_urls` is one http(s) URL or a sequence of them. `check_images` first requests each
+        image, without the key: one that is unreachable, not an image, or larger than 10 MB, the
+        vendor's limit, raises InvalidRequest. The other arguments and errors are those of
+        `generate`.
         """
-        request = _settings.fields(
+        request = _requests.fields(
             "edit",
             prompt,
-            image_urls=_settings.as_list(image_urls),
+            image_urls=_requests.as_list(image_urls),
             model=model,
             aspect_ratio=aspect_ratio,
             resolution=resolution,
         )
-        if check_images:
-            urls = _settings.urls_of(_settings.body_of(request))
-            violations = await self._check_images(urls)
-            if violations:
-                raise InvalidRequest(violations)
-        return await self.submit(request)
+        return await self._submit(request, check_images=check_images)
 
     async def submit(self, request: NanoImageDto | Mapping[str, object]) -> AsyncTask:
-        """Submit a request that the caller built; return its task, which is charged.
+        """Submit a request that you built, and return its task. It is charged once accepted.
 
-        `request` is a `mountsea_api.models.NanoImageDto` or a mapping of the fields as they are
-        sent. It is held to the rules of `check_request`, and raises what `generate` does.
+        `request` is a `mountsea_api.models.NanoImageDto` or a mapping with the fields of the
+        request body. It must conform to the rules of `check_request`. Raises what `generate` does.
         """
+        return await self._submit(request)
+
+    async def _submit(
+        self, request: NanoImageDto | Mapping[str, object], *, check_images: bool = False
+    ) -> AsyncTask:
+        settings = self._driver.settings
         flow = _flows.submit(
-            _settings.body_of(request),
-            max_retries=self._settings.max_retries,
-            clock=self._settings.clock,
+            request,
+            check_images=check_images,
+            max_retries=settings.max_retries,
+            clock=settings.clock,
         )
-        return AsyncTask(self, await self._run(flow))
+        return AsyncTask(self._driver, await self._driver.run(flow))
 
     def task(self, task_id: str) -> AsyncTask:
-        """Return the task of an id, from any process; nothing is sent.
+        """Return the task with this id, from any process. Nothing is sent.
 
-        Raises InvalidRequest for what is no id.
+        Raises InvalidRequest if `task_id` cannot be an id.
         """
-        return AsyncTask(self, _settings.check_task_id(task_id))
+        return AsyncTask(self._driver, _requests.check_task_id(task_id))
 
     def __repr__(self) -> str:
-        return f"AsyncNanoBanana(base_url={self._settings.base_url!r})"
+        return f"AsyncNanoBanana(base_url={self._driver.settings.base_url!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         _settings.refuse_pickle(self)
-
-    async def _check_images(self, urls: list[str]) -> list[Violation]:
-        check = _images.check(urls)
-        try:
-            ask = next(check)
-            while True:
-                outcome = await _fetch_outside(
-                    ask.method, ask.url, ask.headers, _images.MAX_BYTES, _images.TIMEOUT
-                )
-                ask = check.send(outcome)
-        except StopIteration as stop:
-            violations: list[Violation] = stop.value
-            return violations
-
-    async def _fetch(self, task_id: str) -> AsyncTaskResult:
-        flow = _flows.fetch(
-            task_id, max_retries=self._settings.max_retries, clock=self._settings.clock
-        )
-        return _result(await self._run(flow))
-
-    async def _wait(
-        self, task_id: str, timeout: float, on_update: Callable[[AsyncTaskResult], object] | None
-    ) -> AsyncTaskResult:
-        flow = _flows.wait(task_id, _settings.seconds(timeout), clock=self._settings.clock)
-        return _result(await self._run(flow, on_update))
-
-    async def _run(
-        self, flow: _flows.Flow[T], on_update: Callable[[AsyncTaskResult], object] | None = None
-    ) -> T:
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    done = await self._do(step, on_update)
-                except BaseException as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(done)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-
-    async def _do(
-        self,
-        step: _flows.Send | _flows.Sleep | _flows.Tell,
-        on_update: Callable[[AsyncTaskResult], object] | None,
-    ) -> Answer | Exception | None:
-        match step:
-            case _flows.Send(call, seconds):
-                return self._settings.read(await self._exchange(call, seconds))
-            case _flows.Sleep(seconds):
-                await self._settings.clock.sleep_async(seconds)
-            case _flows.Tell(look) if on_update is not None:
-                told = on_update(_result(look))
-                if inspect.isawaitable(told):
-                    await told
-        return None
-
-    def _check_loop(self) -> None:
-        import asyncio  # a synchronous program does without its 10 ms
-
-        loop = asyncio.get_running_loop()
-        if self._loop not in (None, loop):
-            raise ConfigurationError(
-                "this client serves another event loop: make one AsyncNanoBanana in each "
-                "asyncio.run"
-            )
-        self._loop = loop
-
-    async def _exchange(self, call: _flows.Call, seconds: float | None) -> _http.Outcome:
-        self._settings.check_use(is_closed=self._http.is_closed)
-        self._check_loop()
-        request = self._http.build_request(**self._settings.request(call))
-        return await _http.exchange_async(
-            self._http,
-            request,
-            auth=self._settings.auth,
-            limit=MAX_BYTES,
-            seconds=self._settings.seconds if seconds is None else seconds,
-        )
-
-
-def _result(look: Look) -> AsyncTaskResult:
-    return AsyncTaskResult(look.task_id, look.status, look.raw)

@@ -1,32 +1,34 @@
 """Every error that leaves this package::
 
     NanoBananaError
-    ├── ConfigurationError                 the client cannot be made or used like this
-    ├── InvalidRequest                     broken rules; nothing was sent (also a ValueError)
-    ├── APIConnectionError                 no answer, and nothing was charged
+    ├── ConfigurationError                 the client cannot be created or used like this
+    ├── InvalidRequest                     the request violates rules; nothing was sent
+    │                                      (also a ValueError)
+    ├── APIConnectionError                 no response, and nothing was charged
     │   └── APITimeoutError
     ├── SubmissionUnknown                  the request may have been accepted and charged
-    │   ├── SubmissionServerError          … it was answered with a 5xx (also a ServerError)
-    │   └── SubmissionUnreadable           … it was accepted without a readable task id
+    │   ├── SubmissionServerError          … the response was a 5xx (also a ServerError)
+    │   └── SubmissionUnreadable           … the response has no readable task id
     │                                      (also an UnexpectedResponse)
-    ├── APIStatusError                     an answer outside 2xx
+    ├── APIStatusError                     a response outside 2xx
     │   ├── BadRequestError                400, 422
     │   ├── AuthenticationError            401
     │   ├── PermissionDeniedError          403
     │   ├── NotFoundError                  404
     │   ├── RateLimitError                 429
     │   └── ServerError                    500 and above
-    ├── UnexpectedResponse                 a success that breaks the contract
-    ├── TaskFailed                         the task ended without a picture
+    ├── UnexpectedResponse                 a success that violates the contract
+    ├── TaskFailed                         the task ended without an image
     ├── WaitTimeout                        the task is still running (also a TimeoutError)
-    └── DownloadError                      the picture could not be fetched or saved
+    └── DownloadError                      the image could not be downloaded or saved
 
-One rule for money: whatever is not a `SubmissionUnknown` has cost nothing that the caller does not
-know of. All of them pickle and copy; none ever holds the API key.
+`SubmissionUnknown` is the only error after which you may have paid without knowing. All errors
+pickle and copy, and none ever holds the API key.
 """
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,21 +36,39 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from mountsea_banana.rules._rules import Violation
+    from mountsea_banana.rules._violations import Violation
 
 
 class ContractWarning(UserWarning):
-    """The server broke its contract in a way that could be read all the same."""
+    """The server violated its contract in a way that did not keep the response from being read."""
+
+
+class Hint(Enum):
+    """What to do about an error; each value is the advice in the words of Python."""
+
+    SET_KEY = "pass api_key, or set MOUNTSEA_API_KEY"
+    OVERWRITE = "pass overwrite=True to replace it"
+    RESUME = "pick the task up with client.task({task_id!r})"
+    POLL_AGAIN = "get a fresh URL with client.task({task_id!r}).fetch()"
 
 
 class NanoBananaError(Exception):
-    """The base of all errors of this package."""
+    """The base class of all errors of this package."""
 
+    problem: str
+    """What went wrong: the message without the hint."""
+    hint: Hint | None
+    """What to do, for an interface of your own to put into its words; None if `problem` says so."""
     task_id: str | None
-    """The task at hand, where there is one: pick it up again with `client.task(task_id)`."""
+    """The task's id, if there is one: resume the task with `client.task(task_id)`."""
 
-    def __init__(self, message: str, *, task_id: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, problem: str, *, task_id: str | None = None, hint: Hint | None = None
+    ) -> None:
+        advice = f": {hint.value.format(task_id=task_id)}" if hint else ""
+        super().__init__(problem + advice)
+        self.problem = problem
+        self.hint = hint
         self.task_id = task_id
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -65,14 +85,14 @@ def _restore(
 
 
 class ConfigurationError(NanoBananaError):
-    """The client cannot be made, or be used, like this: no key, an unsafe address, closed."""
+    """The client cannot be created or used like this: no key, an unsafe URL, already closed."""
 
 
 class InvalidRequest(NanoBananaError, ValueError):
-    """The request breaks rules of the API; nothing was sent."""
+    """The request violates rules of the API; nothing was sent."""
 
     violations: list[Violation]
-    """Every broken rule, with the field at fault and what to do."""
+    """Every violation, with the field at fault and what to do."""
 
     def __init__(self, violations: Iterable[Violation]) -> None:
         self.violations = list(violations)
@@ -80,37 +100,37 @@ class InvalidRequest(NanoBananaError, ValueError):
 
 
 class APIConnectionError(NanoBananaError):
-    """No answer came, and nothing was charged: the request never left, or changes nothing."""
+    """No response, and nothing was charged: the request was not sent, or changes nothing."""
 
 
 class APITimeoutError(APIConnectionError):
-    """No answer came in time, and nothing was charged."""
+    """No response in time, and nothing was charged."""
 
 
 class SubmissionUnknown(NanoBananaError):
-    """The submission may have been accepted and charged: do not send it again blindly.
+    """The submission may have been accepted and charged: do not resend it blindly.
 
-    `task_id` is set where an id could still be read; the task is then safe.
+    `task_id` is set if an id could still be read; the task is then safe.
     """
 
 
 class APIStatusError(NanoBananaError):
-    """The server answered with a status outside 2xx."""
+    """The server responded with a status outside 2xx."""
 
     status_code: int
     """The HTTP status."""
     body: str
-    """The text of the answer."""
+    """The text of the response."""
     headers: httpx.Headers
-    """The answer's headers."""
+    """The headers of the response."""
     trace_id: str | None
     """The id to quote to the vendor's support."""
     retry_after: float | None
-    """Seconds that the server asked to wait, where it did so in a valid form."""
+    """The seconds to wait that the server asked for; None without a valid Retry-After."""
 
     def __init__(
         self,
-        message: str,
+        problem: str,
         *,
         status_code: int,
         body: str,
@@ -119,7 +139,7 @@ class APIStatusError(NanoBananaError):
         retry_after: float | None = None,
         task_id: str | None = None,
     ) -> None:
-        super().__init__(message, task_id=task_id)
+        super().__init__(problem, task_id=task_id)
         self.status_code = status_code
         self.body = body
         self.headers = headers
@@ -128,7 +148,7 @@ class APIStatusError(NanoBananaError):
 
 
 class BadRequestError(APIStatusError):
-    """400 or 422: the server refused the request."""
+    """400 or 422: the server rejected the request."""
 
 
 class AuthenticationError(APIStatusError):
@@ -136,15 +156,15 @@ class AuthenticationError(APIStatusError):
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: the key may not do this."""
+    """403: the key does not allow this."""
 
 
 class NotFoundError(APIStatusError):
-    """404: there is no such task, or no such address."""
+    """404: the task or the URL does not exist."""
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests; `retry_after` says how long to wait, where the server said so."""
+    """429: too many requests; `retry_after` is how long to wait, if the server says so."""
 
 
 class ServerError(APIStatusError):
@@ -152,21 +172,26 @@ class ServerError(APIStatusError):
 
 
 class SubmissionServerError(ServerError, SubmissionUnknown):
-    """A submission was answered with a 5xx: it may have been accepted before the failure."""
+    """A 5xx response to a submission, which may have been accepted before the server failed."""
 
 
 class UnexpectedResponse(NanoBananaError):
-    """The server reported success with an answer that breaks the contract."""
+    """The server reported success with a response that violates the contract."""
 
     status_code: int
     """The HTTP status."""
     body: str
-    """The text of the answer, so that nothing is lost."""
+    """The text of the response, so that nothing is lost."""
 
     def __init__(
-        self, message: str, *, status_code: int, body: str, task_id: str | None = None
+        self,
+        problem: str,
+        *,
+        status_code: int,
+        body: str,
+        task_id: str | None = None,
     ) -> None:
-        super().__init__(message, task_id=task_id)
+        super().__init__(problem, task_id=task_id)
         self.status_code = status_code
         self.body = body
 
@@ -179,17 +204,17 @@ class TaskFailed(NanoBananaError):
     """The task ended as failed, cancelled or timeout."""
 
     status: str
-    """The last status: failed, cancelled or timeout."""
+    """The final status: failed, cancelled or timeout."""
     error_message: str | None
-    """Why, in the vendor's words, where it said so."""
+    """The vendor's reason, if there is one."""
     error_code: float | str | None
-    """The vendor's code for the failure, where it gave one."""
+    """The vendor's code for the failure, if there is one."""
     trace_id: str | None
     """The id to quote to the vendor's support."""
 
     def __init__(
         self,
-        message: str,
+        problem: str,
         *,
         task_id: str,
         status: str,
@@ -197,7 +222,7 @@ class TaskFailed(NanoBananaError):
         error_code: float | str | None,
         trace_id: str | None,
     ) -> None:
-        super().__init__(message, task_id=task_id)
+        super().__init__(problem, task_id=task_id)
         self.status = status
         self.error_message = error_message
         self.error_code = error_code
@@ -205,15 +230,22 @@ class TaskFailed(NanoBananaError):
 
 
 class WaitTimeout(NanoBananaError, TimeoutError):
-    """The task was still running at the deadline; its cause is the last failed look, if any."""
+    """The task was still running at the deadline; `__cause__` is the last failed poll, if any."""
 
 
 class DownloadError(NanoBananaError):
-    """The picture could not be fetched or saved; no partial file was left."""
+    """The image could not be downloaded or saved; no partial file was left."""
 
     url: str | None
-    """The picture's address, where the task has one."""
+    """The image's URL, if the task has one."""
 
-    def __init__(self, message: str, *, url: str | None, task_id: str) -> None:
-        super().__init__(message, task_id=task_id)
+    def __init__(
+        self, problem: str, *, url: str | None, task_id: str, hint: Hint | None = None
+    ) -> None:
+        super().__init__(problem, task_id=task_id, hint=hint)
         self.url = url
+
+
+def describe(error: Exception) -> str:
+    """Return another library's exception in one line."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

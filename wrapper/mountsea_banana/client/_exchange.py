@@ -1,6 +1,6 @@
 """One HTTP exchange, synchronous or asynchronous: the only module that talks to a network.
 
-What a network does wrong is returned as a value and never raised, for `_retry` to judge.
+Failures of the network are returned as values and never raised; `_retries` decides about them.
 """
 
 from __future__ import annotations
@@ -15,49 +15,50 @@ from attrs import field, frozen
 from mountsea_banana._shared.hosts import is_plain_loopback
 
 from ._errors import ConfigurationError
+from ._steps import Download
 
 Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
 
 
 def make_client(kind: type[Client], url: str, *, follow_redirects: bool = False) -> Client:
-    """Return a client for a server; raise ConfigurationError where the environment leaves none.
+    """Return a client for a server. Raises ConfigurationError if the environment allows none.
 
-    What goes in the clear to this machine goes to no proxy: it would leave the machine with the
-    key.
+    Plain http to this machine bypasses proxies: with a proxy, the key would leave the machine
+    unencrypted.
     """
     try:
         return kind(trust_env=not is_plain_loopback(url), follow_redirects=follow_redirects)
     except (ValueError, OSError, ImportError, httpx.InvalidURL) as error:
         raise ConfigurationError(
-            f"no connection can be set up: {error}. Look at the variables HTTP_PROXY, HTTPS_PROXY, "
-            "ALL_PROXY, NO_PROXY and SSL_CERT_FILE"
+            f"the HTTP client could not be set up: {error}. Check the variables HTTP_PROXY, "
+            "HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE"
         ) from error
 
 
 class DeadlinePassed(Exception):
-    """The time given to an exchange was up before it ended."""
+    """The exchange did not end in time."""
 
 
 class TooLarge(Exception):
-    """The body was longer than the limit."""
+    """The response body is longer than the limit."""
 
 
 @frozen
-class Reply:
-    """What came back, as far as it came."""
+class RawResponse:
+    """A response, as much of it as was received."""
 
     status_code: int
     headers: httpx.Headers
     body: bytes = field(repr=False)
     fault: Exception | None
-    """Why the body is not whole: the connection broke, time was up, or it passed the limit."""
+    """Why the body is incomplete: a broken connection, the deadline, or the size limit."""
 
 
-Outcome = Reply | Exception
+Outcome = RawResponse | Exception
 
 
 class _Receiver:
-    """Collects a reply as it comes, so that what came before a fault is not lost."""
+    """Collects a response while it arrives, so that a fault does not lose what came before."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -70,14 +71,14 @@ class _Receiver:
     def add(self, chunk: bytes) -> None:
         self._body += chunk
         if len(self._body) > self._limit:
-            raise TooLarge(f"the answer is longer than {self._limit} bytes")
+            raise TooLarge(f"the response is longer than {self._limit} bytes")
 
     def outcome(self, fault: Exception | None) -> Outcome:
-        """Return the reply as far as it came, or the fault where not even a status did."""
+        """Return what was received of the response, or the fault if not even a status was."""
         response = self._response
         if response is None:
             return fault or DeadlinePassed()
-        return Reply(
+        return RawResponse(
             status_code=response.status_code,
             headers=response.headers,
             body=bytes(self._body[: self._limit]),
@@ -91,13 +92,13 @@ def exchange(
     *,
     auth: httpx.Auth | None,
     limit: int,
-    seconds: float,
+    timeout: float,
 ) -> Outcome:
-    """Send `request`; return the reply with at most `limit` bytes of its body, or the exception.
+    """Send `request`; return the response with at most `limit` bytes of its body, or an exception.
 
-    It returns within `seconds`, whatever the server does: httpx's own time-outs are per read, so
-    that an answer which trickles outlives them all. The exchange therefore has a thread of its
-    own, which is left behind when time is up.
+    Returns within `timeout` seconds, whatever the server does. httpx's own timeouts apply to each
+    read, so a response that trickles in outlasts them all. The exchange therefore runs in a thread,
+    which is abandoned at the deadline.
     """
     receiver = _Receiver(limit)
     outcomes: list[Outcome] = []
@@ -108,8 +109,8 @@ def exchange(
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(run,), name="mountsea-banana", daemon=True)
     thread.start()
-    thread.join(min(seconds, threading.TIMEOUT_MAX))
-    return outcomes[0] if outcomes else receiver.outcome(DeadlinePassed("time was up"))
+    thread.join(min(timeout, threading.TIMEOUT_MAX))
+    return outcomes[0] if outcomes else receiver.outcome(DeadlinePassed("the deadline passed"))
 
 
 def _exchange(
@@ -136,14 +137,14 @@ async def exchange_async(
     *,
     auth: httpx.Auth | None,
     limit: int,
-    seconds: float,
+    timeout: float,
 ) -> Outcome:
     """Do what `exchange` does, in an event loop."""
-    import asyncio  # a synchronous program does without its 10 ms
+    import asyncio  # 10 ms that a synchronous program saves
 
     receiver = _Receiver(limit)
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(timeout):
             response = await client.send(request, auth=auth, stream=True)
             try:
                 receiver.start(response)
@@ -152,7 +153,7 @@ async def exchange_async(
             finally:
                 await response.aclose()
     except TimeoutError:
-        return receiver.outcome(DeadlinePassed("time was up"))
+        return receiver.outcome(DeadlinePassed("the deadline passed"))
     except Exception as error:
         return receiver.outcome(error)
     finally:
@@ -160,6 +161,28 @@ async def exchange_async(
     return receiver.outcome(None)
 
 
+def download(step: Download) -> Outcome:
+    """Request a public URL without credentials, following redirects."""
+    try:
+        with make_client(httpx.Client, step.url, follow_redirects=True) as client:
+            request = client.build_request(step.method, step.url, headers=step.headers)
+            return exchange(client, request, auth=None, limit=step.max_bytes, timeout=step.timeout)
+    except Exception as error:  # httpx raises many kinds for odd URLs and environments
+        return error
+
+
+async def download_async(step: Download) -> Outcome:
+    """Do what `download` does, in an event loop."""
+    try:
+        async with make_client(httpx.AsyncClient, step.url, follow_redirects=True) as client:
+            request = client.build_request(step.method, step.url, headers=step.headers)
+            return await exchange_async(
+                client, request, auth=None, limit=step.max_bytes, timeout=step.timeout
+            )
+    except Exception as error:
+        return error
+
+
 def _forget_key(request: httpx.Request) -> None:
-    # httpx's exceptions hold the request, and travel as the cause of ours.
+    # httpx's exceptions hold the request, and become the cause of ours.
     request.headers.pop("Authorization", None)

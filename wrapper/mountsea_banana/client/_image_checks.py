@@ -1,82 +1,66 @@
-"""Are the pictures of an edit there, before it is paid for: decisions without I/O."""
+"""Checking the images of an edit before it is paid for."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Sequence
 
 import httpx
-from attrs import frozen
 
-from mountsea_banana.rules._rules import Violation
+from mountsea_banana.rules._violations import Violation
 
-from . import _downloads as _pictures
-from ._exchange import Outcome, Reply, TooLarge
-from ._responses import describe
+from ._errors import describe
+from ._exchange import RawResponse, TooLarge
+from ._images import suffix_of
+from ._steps import Download, Flow
 
 # "The image size should not exceed 10MB for each", says the spec of image_urls.
 MAX_BYTES = 10 * 1024 * 1024
 TIMEOUT = 30.0
 
-_RANGE = {"Range": "bytes=0-1023"}
+_FIRST_BYTES = {"Range": "bytes=0-1023"}
 
 
-@frozen
-class Ask:
-    """One request to whoever holds a picture, without credentials."""
+def check_images(urls: Sequence[str]) -> Flow[list[Violation]]:
+    """Return a violation for each image that is unreachable, not an image, or larger than 10 MB.
 
-    method: str
-    url: str
-    headers: Mapping[str, str]
-
-
-Check = Generator[Ask, Outcome, list[Violation]]
-
-
-def check(urls: Sequence[str]) -> Check:
-    """Ask for each picture by HEAD, or for its first bytes where HEAD does not tell.
-
-    Returns a violation for each that is not reachable, no image, or larger than 10 MB.
+    Each URL is requested with HEAD, and with a GET of its first bytes if HEAD is not conclusive.
     """
     violations = []
     for index, url in enumerate(urls):
-        field = f"image_urls[{index}]"
-        fault = _fault((yield Ask("HEAD", url, {})), has_body=False)
+        outcome = yield Download("HEAD", url, {}, MAX_BYTES, TIMEOUT)
+        fault = _fault(outcome, has_body=False)
         if fault:
-            # Many servers refuse HEAD, or answer it without a type or a size.
-            fault = _fault((yield Ask("GET", url, _RANGE)), has_body=True)
+            # Many servers reject HEAD, or respond to it without a type or a size.
+            outcome = yield Download("GET", url, _FIRST_BYTES, MAX_BYTES, TIMEOUT)
+            fault = _fault(outcome, has_body=True)
         if fault:
-            rule, what = fault
-            violations.append(Violation(rule, field, f"{field} is {url[:200]!r}: {what}"))
+            rule, problem, hint = fault
+            problem = f"({url[:200]!r}) {problem}"
+            violations.append(Violation(rule, f"image_urls[{index}]", problem, hint))
     return violations
 
 
-def _fault(outcome: Outcome, *, has_body: bool) -> tuple[str, str] | None:
-    """Return the broken rule and what to do, where an answer does not show a fitting picture."""
-    if not isinstance(outcome, Reply):
-        return (
-            "image-is-reachable",
-            f"nothing could be fetched from there ({describe(outcome)}): give an address that is "
-            "open to everyone",
-        )
+def _fault(outcome: RawResponse | Exception, *, has_body: bool) -> tuple[str, str, str] | None:
+    """Return the violated rule, the problem and the hint; None if a usable image was shown."""
+    public = "pass a URL that is open to everyone"
+    if not isinstance(outcome, RawResponse):
+        return "image-is-reachable", f"could not be requested ({describe(outcome)})", public
     if not 200 <= outcome.status_code < 300:
-        return (
-            "image-is-reachable",
-            f"the server answers {outcome.status_code}: give an address that is open to everyone",
-        )
+        return "image-is-reachable", f"got the response {outcome.status_code}", public
     size = _size(outcome.headers)
     if isinstance(outcome.fault, TooLarge) or (size is not None and size > MAX_BYTES):
         shown = f"{size / 2**20:.1f} MB" if size else "more than 10 MB"
-        return "image-at-most-10-mb", f"the picture has {shown}, and 10 MB are allowed: shrink it"
+        return "image-at-most-10-mb", f"is {shown}, but the limit is 10 MB", "make it smaller"
     kind = outcome.headers.get("content-type", "").partition(";")[0].strip().lower()
-    is_image = _pictures.is_picture(outcome.body) if has_body else kind.startswith("image/")
+    is_image = bool(suffix_of(outcome.body)) if has_body else kind.startswith("image/")
     if is_image and (has_body or size is not None):
         return None
-    return "image-is-an-image", f"what is there is no picture but {kind or 'of no stated type'}"
+    return "image-is-an-image", f"is not an image but {kind or 'has no content type'}", ""
 
 
 def _size(headers: httpx.Headers) -> int | None:
-    """Return how many bytes the whole has, where the answer says so."""
+    """Return the size of the whole image in bytes, if the response states it."""
     total = re.fullmatch(r"bytes \d+-\d+/(\d+)", headers.get("content-range", ""))
     if total:
         return int(total[1])

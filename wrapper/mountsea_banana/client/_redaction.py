@@ -1,4 +1,4 @@
-"""Keeps the API key out of whatever a server sends back, and out of what libraries log of that."""
+"""Keeping the API key out of what servers send back, and out of what libraries log about it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import weakref
 
 import httpx
 
-# They log answers: httpx the reason phrase, httpcore the headers and what it could not parse.
+# They log responses: httpx the reason phrase, httpcore the headers and what it could not parse.
 _LOGGERS = ("httpx", "httpcore.http11", "httpcore.http2")
 
 _lock = threading.Lock()
@@ -18,7 +18,7 @@ _watching: tuple[weakref.ref[Redactor], ...] = ()
 
 
 class Redactor:
-    """Takes the API key out of text: as it is, in any case, escaped or percent-encoded."""
+    """Removes the API key from text: verbatim, in any case, escaped or percent-encoded."""
 
     def __init__(self, key: str) -> None:
         self._pattern = re.compile("".join(map(_forms, key)), re.IGNORECASE)
@@ -27,22 +27,22 @@ class Redactor:
         return self._pattern.sub("[redacted]", text)
 
     def is_in(self, text: str) -> bool:
-        """Say whether a text holds the key."""
+        """Return whether a text contains the key."""
         return self._pattern.search(text) is not None
 
     def error(self, error: Exception) -> Exception:
-        """Return an exception of a library, or one of its kind where it quotes the key."""
+        """Return a library's exception, or a copy without the key if its message contains it."""
         if self.is_in(str(error)):
-            # It leaves behind what it came from, which quotes the same.
+            # The copy has no cause or context, which would contain the key as well.
             clean = self(str(error))
             try:
                 return type(error)(clean)
-            except TypeError:  # one of a kind that needs more than a text
+            except TypeError:  # its class needs more than a message
                 return httpx.TransportError(clean)
         return error
 
     def watch_logs(self) -> None:
-        """Take the key out of what httpx and httpcore log, for as long as this object lives."""
+        """Remove the key from what httpx and httpcore log, for the lifetime of this object."""
         global _watching
         with _lock:
             _watching = (*(each for each in _watching if each()), weakref.ref(self))
@@ -52,7 +52,7 @@ class Redactor:
 
 
 def _forms(char: str) -> str:
-    r"""Return the pattern of a character: as it is, behind backslashes, as \u, %XX or in HTML."""
+    r"""Return the pattern of a character: verbatim, after backslashes, as \u, %XX or in HTML."""
     # JSON in the repr of bytes has three backslashes before one.
     escape = r"\\{0,3}" if char in "\"'\\/" else ""
     forms = {re.escape(char), re.escape(html.escape(char))}
@@ -69,5 +69,5 @@ def _clean(record: logging.LogRecord) -> bool:
 
 
 def _drop(_: logging.LogRecord) -> bool:
-    # HTTP/2's packed headers hold the key in bits that no pattern finds.
+    # HTTP/2 compresses headers, and no pattern finds the key in the bits.
     return False

@@ -1,4 +1,4 @@
-"""What an answer of the API means: pure functions from bytes to ids, results and errors."""
+"""What a response of the API means: pure functions from bytes to ids, results and errors."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import re
 import warnings
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 from attrs import frozen
 
 from . import _errors as errors
+from ._exchange import RawResponse
+from ._redaction import Redactor
 
-if TYPE_CHECKING:
-    from ._exchange import Reply
-    from ._redaction import Redactor
-
-# A measured answer has a few hundred bytes; this only bounds what a broken server can make us hold.
+# A real response has a few hundred bytes; this only bounds what a broken server can make us hold.
 MAX_BYTES = 8 * 1024 * 1024
 
 _logger = logging.getLogger("mountsea_banana")
@@ -35,18 +33,20 @@ _STATUS_ERRORS: Mapping[int, type[errors.APIStatusError]] = {
 
 
 @frozen
-class Answer:
-    """An answer of the API with the key taken out, should the server have echoed it."""
+class APIResponse:
+    """A response of the API, without the key even if the server echoed it."""
 
     status_code: int
     headers: httpx.Headers
     text: str
     document: Any
-    """The parsed body; None where it is no JSON."""
+    """The parsed body; None if it is not JSON."""
     task_id: str | None
-    """Read before anything else was, so that no later fault loses a charged task."""
+    """Read before anything else, so that no later fault loses a charged task."""
     is_wrapped: bool
+    """Whether the object that the contract describes is in `data`, as public clients have seen."""
     fault: Exception | None
+    """Why the body is incomplete."""
 
     @property
     def is_success(self) -> bool:
@@ -54,7 +54,7 @@ class Answer:
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """The object that the contract describes, unwrapped; empty where there is none."""
+        """The object that the contract describes, unwrapped; empty if there is none."""
         inner = self.document["data"] if self.is_wrapped else self.document
         return inner if isinstance(inner, Mapping) else {}
 
@@ -64,28 +64,28 @@ class Answer:
         return found if isinstance(found, str) else None
 
 
-def read_answer(reply: Reply, redact: Redactor) -> Answer:
-    """Read a reply: the task id from the raw body first, then the rest without the key."""
-    raw = reply.body.decode(json.detect_encoding(reply.body), errors="replace")
-    document = _parse(raw)
+def read_response(raw: RawResponse, redact: Redactor) -> APIResponse:
+    """Read a response: first the task id from the raw body, then the rest without the key."""
+    original = raw.body.decode(json.detect_encoding(raw.body), errors="replace")
+    document = _parse(original)
     task_id, is_wrapped = _find_task_id(document)
-    if document is None and (match := _TASK_ID.search(raw)):
+    if document is None and (match := _TASK_ID.search(original)):
         task_id = match[1]
-    text = redact(raw)
-    if text != raw:
+    text = redact(original)
+    if text != original:
         document = _parse(text)
         is_wrapped = _find_task_id(document)[1]
-    return Answer(
-        status_code=reply.status_code,
+    return APIResponse(
+        status_code=raw.status_code,
         headers=httpx.Headers(
-            [(redact(name), redact(value)) for name, value in reply.headers.multi_items()],
-            encoding=reply.headers.encoding,  # httpx takes text for ASCII otherwise
+            [(redact(name), redact(value)) for name, value in raw.headers.multi_items()],
+            encoding=raw.headers.encoding,  # httpx assumes ASCII for strings otherwise
         ),
         text=text,
         document=document,
         task_id=task_id,
         is_wrapped=is_wrapped,
-        fault=reply.fault and redact.error(reply.fault),
+        fault=raw.fault and redact.error(raw.fault),
     )
 
 
@@ -104,7 +104,7 @@ def _parse_int(digits: str) -> float:
 
 
 def _find_task_id(document: Any) -> tuple[str | None, bool]:
-    """Return the task id, and whether the answer is wrapped in `data`, as public clients saw."""
+    """Return the task id, and whether the response is wrapped in `data`."""
     if not isinstance(document, Mapping):
         return None, False
     data = document.get("data")
@@ -113,105 +113,101 @@ def _find_task_id(document: Any) -> tuple[str | None, bool]:
     return (found if isinstance(found, str) and found.strip() else None), is_wrapped
 
 
-def submitted_task_id(answer: Answer) -> str:
-    """Return the id of the task that a submission made.
+def submitted_task_id(response: APIResponse) -> str:
+    """Return the id of the task that a submission created.
 
-    Raises SubmissionUnknown where the answer broke off, SubmissionUnreadable where a whole answer
-    has no readable id.
+    Raises SubmissionUnknown if the response broke off, and SubmissionUnreadable if a complete
+    response has no readable id.
     """
-    if answer.fault:
-        raise unknown_submission(answer.fault, answer.task_id) from answer.fault
-    if answer.task_id and answer.document is not None:
-        if answer.is_wrapped:
-            warn(f"the answer to a submission was wrapped in `data`; task {answer.task_id} is safe")
-        elif answer.status_code != 201:
-            warn(f"a submission was answered {answer.status_code}, not 201; its task id was read")
-        return answer.task_id
-    safe = f"The task {answer.task_id} is safe" if answer.task_id else "It may have been charged"
+    if response.fault:
+        raise unknown_submission(response.fault, response.task_id) from response.fault
+    task_id = response.task_id
+    if task_id and response.document is not None:
+        if response.is_wrapped:
+            warn(f"the response to a submission was wrapped in `data`; task {task_id} is safe")
+        elif response.status_code != 201:
+            warn(
+                f"a submission got the status {response.status_code} instead of 201; "
+                "its task id was read"
+            )
+        return task_id
+    safe = f"Task {task_id} is safe" if task_id else "It may have been charged"
     raise errors.SubmissionUnreadable(
-        f"the submission was accepted ({answer.status_code}) with an answer that breaks the "
-        f"contract: {_excerpt(answer)}. {safe}: do not send it again blindly",
-        status_code=answer.status_code,
-        body=answer.text,
-        task_id=answer.task_id,
+        f"the submission was accepted ({response.status_code}), but its response violates the "
+        f"contract: {_excerpt(response)}. {safe}: do not resend it blindly",
+        status_code=response.status_code,
+        body=response.text,
+        task_id=task_id,
     )
 
 
-def read_result(answer: Answer, task_id: str) -> tuple[str, Mapping[str, Any]]:
-    """Return a look's status and its whole object.
+def read_result(response: APIResponse, task_id: str) -> tuple[str, Mapping[str, Any]]:
+    """Return the status in the response to a poll, and the whole object.
 
-    Raises UnexpectedResponse for an answer without a status, or about another task.
+    Raises UnexpectedResponse if the status is missing, or the response is about another task.
     """
-    status = answer.content.get("status")
-    other = answer.task_id is not None and answer.task_id != task_id
-    if isinstance(status, str) and status and not other and not answer.fault:
-        if answer.is_wrapped:
-            warn(f"the answer about task {task_id} was wrapped in `data`")
-        return status, answer.content
-    what = f"about another task, {answer.task_id}" if other else "that breaks the contract"
+    status = response.content.get("status")
+    other = response.task_id is not None and response.task_id != task_id
+    if isinstance(status, str) and status and not other and not response.fault:
+        if response.is_wrapped:
+            warn(f"the response about task {task_id} was wrapped in `data`")
+        return status, response.content
+    what = f"is about another task, {response.task_id}" if other else "violates the contract"
     raise errors.UnexpectedResponse(
-        f"the look at task {task_id} got an answer {what}: {_excerpt(answer)}",
-        status_code=answer.status_code,
-        body=answer.text,
+        f"the response to the poll of task {task_id} {what}: {_excerpt(response)}",
+        status_code=response.status_code,
+        body=response.text,
         task_id=task_id,
-    ) from answer.fault
+    ) from response.fault
 
 
 def status_error(
-    answer: Answer, retry_after: float | None, task_id: str | None, *, may_be_charged: bool
+    response: APIResponse, retry_after: float | None, task_id: str | None, *, may_be_charged: bool
 ) -> errors.APIStatusError:
-    """Return the error for an answer outside 2xx."""
-    status = answer.status_code
+    """Return the error for a response outside 2xx."""
+    status = response.status_code
     kind = _STATUS_ERRORS.get(status, errors.APIStatusError)
     if status >= 500:
         kind = errors.SubmissionServerError if may_be_charged else errors.ServerError
     name = HTTPStatus(status).phrase if status in list(HTTPStatus) else "unknown status"
     about = f"task {task_id}: " if task_id else ""
-    message = f"{about}{status} {name}: {_excerpt(answer)}"
+    problem = f"{about}{status} {name}: {_excerpt(response)}"
     if may_be_charged:
-        message += (
-            ". The submission may have been accepted and charged: do not send it again blindly"
-        )
+        problem += ". The submission may have been accepted and charged: do not resend it blindly"
     return kind(
-        message,
+        problem,
         status_code=status,
-        body=answer.text,
-        headers=answer.headers,
-        trace_id=answer.trace_id,
+        body=response.text,
+        headers=response.headers,
+        trace_id=response.trace_id,
         retry_after=retry_after,
-        task_id=task_id or answer.task_id,
+        task_id=task_id or response.task_id,
     )
 
 
 def unknown_submission(cause: Exception, task_id: str | None) -> errors.SubmissionUnknown:
-    """Return the error for a submission whose answer did not come whole."""
-    advice = (
-        f"The task {task_id} was made: pick it up with client.task({task_id!r})"
-        if task_id
-        else "It may have been accepted and charged: look at your account before sending it again"
+    """Return the error for a submission that got no complete response."""
+    problem = (
+        f"the submission was sent, but no complete response came back ({errors.describe(cause)}). "
     )
-    return errors.SubmissionUnknown(
-        f"the submission was sent, and no whole answer came back ({describe(cause)}). {advice}",
-        task_id=task_id,
-    )
-
-
-def describe(error: Exception) -> str:
-    """Name an exception of a library in one line."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if task_id:
+        problem += f"Task {task_id} was created"
+        return errors.SubmissionUnknown(problem, task_id=task_id, hint=errors.Hint.RESUME)
+    problem += "It may have been accepted and charged: check your account before you resend it"
+    return errors.SubmissionUnknown(problem)
 
 
 def warn(message: str) -> None:
-    """Warn of a broken contract; where warnings are errors, log it: no warning costs a task."""
+    """Warn of a violated contract; log it if warnings are errors, so that no task is lost."""
     try:
         warnings.warn(message, errors.ContractWarning, stacklevel=2)
     except errors.ContractWarning:
         _logger.warning("%s", message)
 
 
-def _excerpt(answer: Answer) -> str:
+def _excerpt(response: APIResponse) -> str:
     for name in ("message", "errorMessage", "error"):
-        if isinstance(said := answer.content.get(name), str) and said.strip():
+        if isinstance(said := response.content.get(name), str) and said.strip():
             return said.strip()[:500]
-    text = " ".join(answer.text[:1000].split())
+    text = " ".join(response.text[:1000].split())
     return (text[:200] + "…" if len(text) > 200 else text) or "the body is empty"

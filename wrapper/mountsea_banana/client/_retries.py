@@ -1,7 +1,7 @@
-"""May a request be sent again, and when: pure decisions.
+"""Whether a request may be retried, and when: decisions without I/O.
 
-A submission that the server accepts is charged, and the API has no idempotency key. A submission
-is therefore sent again only where it cannot have been accepted.
+A submission that the server accepts is charged, and the API has no idempotency key. A submission is
+therefore retried only if it cannot have been accepted.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from . import _errors as errors
-from . import _responses as _answers
+from . import _responses
 from ._exchange import DeadlinePassed
-from ._responses import Answer
+from ._requests import APIRequest
+from ._responses import APIResponse
 
-# A longer wait is the caller's to decide on: a longer Retry-After is raised, not slept.
+# A longer wait is the caller's decision: a longer Retry-After is raised instead of slept.
 MAX_RETRY_AFTER = 60.0
 BACKOFF = (0.5, 1.0, 2.0, 4.0, 8.0)
 
@@ -23,44 +24,51 @@ _NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, http
 
 
 def delay(
-    outcome: Answer | Exception, *, is_submission: bool, attempt: int, jitter: float, now: float
+    outcome: APIResponse | Exception,
+    request: APIRequest,
+    *,
+    attempt: int,
+    jitter: float,
+    now: float,
 ) -> float | None:
-    """Return the seconds to wait before sending again; None where that must not be done.
+    """Return the seconds to wait before a retry; None if there must be no retry.
 
-    `attempt` counts from 0; `jitter` is from 0 up to 1; `now` is in seconds since the epoch.
+    `attempt` counts from 0; `jitter` is at least 0 and less than 1; `now` is in seconds since the
+    epoch.
     """
-    if isinstance(outcome, Answer):
+    if isinstance(outcome, APIResponse):
         asked = retry_after(outcome.headers, now)
-        if not _may_repeat(outcome, asked, is_submission=is_submission):
+        if not _may_retry(outcome, asked, request):
             return None
         if asked is not None:
             return asked if asked <= MAX_RETRY_AFTER else None
-    elif is_submission and _may_be_charged(outcome, None):
+    elif request.is_submission and _may_be_charged(outcome, None):
         return None
     return BACKOFF[min(attempt, len(BACKOFF) - 1)] * (0.75 + jitter / 4)
 
 
-def _may_repeat(answer: Answer, asked: float | None, *, is_submission: bool) -> bool:
-    """Say whether the request behind an answer may be sent again."""
-    if answer.is_success:
-        return answer.fault is not None and not is_submission
-    if answer.status_code == 429:
+def _may_retry(response: APIResponse, asked: float | None, request: APIRequest) -> bool:
+    """Return whether the request may be retried after this response."""
+    if response.is_success:
+        return response.fault is not None and not request.is_submission
+    if response.status_code == 429:
         return True
-    return answer.status_code >= 500 and not (is_submission and _may_be_charged(answer, asked))
+    may_be_charged = request.is_submission and _may_be_charged(response, asked)
+    return response.status_code >= 500 and not may_be_charged
 
 
-def _may_be_charged(outcome: Answer | Exception, asked: float | None) -> bool:
-    """Say whether a submission that failed like this may have been accepted all the same.
+def _may_be_charged(outcome: APIResponse | Exception, asked: float | None) -> bool:
+    """Return whether a submission that failed like this may have been accepted anyway.
 
-    `asked` is the answer's Retry-After: a 503 with one says that the server took nothing on.
+    `asked` is the response's Retry-After: a 503 that has one means that nothing was accepted.
     """
-    if isinstance(outcome, Answer):
+    if isinstance(outcome, APIResponse):
         return outcome.status_code >= 500 and not (outcome.status_code == 503 and asked is not None)
     return not isinstance(outcome, _NEVER_LEFT)
 
 
 def retry_after(headers: httpx.Headers, now: float) -> float | None:
-    """Return the seconds that Retry-After asks for; None where it is missing or malformed."""
+    """Return the seconds in Retry-After; None if it is missing or malformed."""
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)
@@ -70,28 +78,27 @@ def retry_after(headers: httpx.Headers, now: float) -> float | None:
         return None
 
 
-def settle(
-    outcome: Answer | Exception, *, is_submission: bool, task_id: str | None, now: float
-) -> Answer:
-    """Return the answer where it is a success; raise what it is otherwise.
+def settle(outcome: APIResponse | Exception, request: APIRequest, *, now: float) -> APIResponse:
+    """Return a success; raise anything else as the error it means.
 
     Raises SubmissionUnknown, APIConnectionError, APITimeoutError or an APIStatusError.
     """
-    if isinstance(outcome, Answer):
+    if isinstance(outcome, APIResponse):
         if outcome.is_success:
             return outcome
         asked = retry_after(outcome.headers, now)
-        may_be_charged = is_submission and _may_be_charged(outcome, asked)
-        raise _answers.status_error(
-            outcome, asked, task_id, may_be_charged=may_be_charged
+        may_be_charged = request.is_submission and _may_be_charged(outcome, asked)
+        raise _responses.status_error(
+            outcome, asked, request.task_id, may_be_charged=may_be_charged
         ) from outcome.fault
-    if is_submission and _may_be_charged(outcome, None):
-        raise _answers.unknown_submission(outcome, None) from outcome
-    about = f"the look at task {task_id} got no answer" if task_id else "the request was not sent"
-    message = f"{about} ({_answers.describe(outcome)}); nothing was charged by it"
-    raise _connection_error(outcome)(message, task_id=task_id) from outcome
+    if request.is_submission and _may_be_charged(outcome, None):
+        raise _responses.unknown_submission(outcome, None) from outcome
+    task_id = request.task_id
+    what = f"the poll of task {task_id} got no response" if task_id else "the request was not sent"
+    problem = f"{what} ({errors.describe(outcome)}); nothing was charged"
+    raise _connection_error(outcome)(problem, task_id=task_id) from outcome
 
 
 def _connection_error(cause: Exception) -> type[errors.APIConnectionError]:
-    late = isinstance(cause, httpx.TimeoutException | DeadlinePassed)
-    return errors.APITimeoutError if late else errors.APIConnectionError
+    is_timeout = isinstance(cause, httpx.TimeoutException | DeadlinePassed)
+    return errors.APITimeoutError if is_timeout else errors.APIConnectionError

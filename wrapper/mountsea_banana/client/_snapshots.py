@@ -1,4 +1,4 @@
-"""What a look at a task shows."""
+"""A task's state at one moment."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from . import _polling
 
 
 @frozen
-class Look:
+class TaskSnapshot:
     """A task as the server described it at one moment."""
 
     task_id: str
     """The id that the submission returned."""
     status: str
-    """Where the task stands, in the vendor's word, such as `processing`."""
+    """The vendor's status, such as `processing`."""
     raw: Mapping[str, Any]
-    """The whole answer, with the fields that the spec does not name."""
+    """The whole response, including fields that the spec does not name."""
 
     @property
     def is_final(self) -> bool:
-        """Whether the task has ended: completed, failed, cancelled or timeout. `ready` has not."""
+        """Whether the task has ended: completed, failed, cancelled or timeout, but not ready."""
         return self.status in _polling.FINAL
 
     @property
     def image_urls(self) -> list[str]:
-        """The addresses of the pictures; empty until the task is completed.
+        """The URLs of the images; empty until the task is completed.
 
-        Read from `result.imageUrls`, which the live API answers, and from the shapes that public
-        clients saw: `image_urls`, and `images` as addresses or as objects with a `url`.
+        Read from `result.imageUrls`, which the live API sends, and from the shapes that public
+        clients have seen: `image_urls`, and `images` as URLs or as objects with a `url`.
         """
         result = self.raw.get("result")
         if not isinstance(result, Mapping):
@@ -65,12 +65,12 @@ class Look:
 
     @property
     def created_at(self) -> datetime | None:
-        """When the task was made; None where the server gave no date with a zone."""
+        """When the task was created; None if the server sent no date with a time zone."""
         return self._date("createdAt")
 
     @property
     def finished_at(self) -> datetime | None:
-        """When the task ended; None where the server gave no date with a zone."""
+        """When the task ended; None if the server sent no date with a time zone."""
         return self._date("finishedAt")
 
     def _text(self, name: str) -> str | None:

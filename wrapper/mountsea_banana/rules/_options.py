@@ -1,21 +1,40 @@
-"""The rules of models, ratios and resolutions as types: an illegal literal call is a type error.
+"""The rules of models, ratios and resolutions as types: an invalid literal call is a type error.
 
 Source: the descriptions of `aspect_ratio`, `model` and `resolution` in the vendor's NanoImageDto.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Required, TypedDict
+from typing import Literal, NoReturn, Required, TypedDict, final
 
 StandardRatio = Literal["21:9", "1:1", "4:3", "3:2", "2:3", "5:4", "4:5", "3:4", "16:9", "9:16"]
 WideRatio = Literal["1:4", "4:1", "1:8", "8:1"]
 AspectRatio = StandardRatio | WideRatio
+"""The ratio of an image's width to its height."""
 Model = Literal["nano-banana-fast", "nano-banana-pro", "nano-banana-2"]
+"""A model's name."""
 Resolution = Literal["1K", "2K", "4K"]
+"""The resolution of an image."""
+
+
+@final
+class ResolutionNeedsProOr2:
+    """No value has this type: only nano-banana-pro and nano-banana-2 take a resolution."""
+
+    def __new__(cls) -> NoReturn:
+        raise TypeError(cls.__doc__)
+
+
+@final
+class WideRatioNeeds2:
+    """No value has this type: only nano-banana-2 takes the ratios 1:4, 4:1, 1:8 and 8:1."""
+
+    def __new__(cls) -> NoReturn:
+        raise TypeError(cls.__doc__)
 
 
 class FastOptions(TypedDict, total=False):
-    """What stands beside nano-banana-fast, the default: no resolution, no wide ratio."""
+    """The options of nano-banana-fast, the default model: no resolution, no wide ratio."""
 
     model: Literal["nano-banana-fast"] | None
     aspect_ratio: StandardRatio | None
@@ -23,7 +42,7 @@ class FastOptions(TypedDict, total=False):
 
 
 class ProOptions(TypedDict, total=False):
-    """What stands beside nano-banana-pro: any resolution, no wide ratio."""
+    """The options of nano-banana-pro: any resolution, no wide ratio."""
 
     model: Required[Literal["nano-banana-pro"]]
     aspect_ratio: StandardRatio | None
@@ -31,7 +50,7 @@ class ProOptions(TypedDict, total=False):
 
 
 class Nano2Options(TypedDict, total=False):
-    """What stands beside nano-banana-2: any resolution, any ratio."""
+    """The options of nano-banana-2: any resolution, any ratio."""
 
     model: Required[Literal["nano-banana-2"]]
     aspect_ratio: AspectRatio | None

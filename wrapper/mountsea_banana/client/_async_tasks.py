@@ -1,0 +1,118 @@
+"""Asynchronous tasks and their results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from attrs import frozen
+
+from . import _async_driver, _downloads, _flows, _settings
+from ._async_driver import AsyncDriver
+from ._snapshots import TaskSnapshot
+
+
+@frozen
+class AsyncTaskResult(TaskSnapshot):
+    """A task as the server described it at one moment."""
+
+    @classmethod
+    def _of(cls, snapshot: TaskSnapshot) -> Self:
+        return cls(snapshot.task_id, snapshot.status, snapshot.raw)
+
+    async def read(
+        self, *, max_bytes: int = _downloads.MAX_BYTES, timeout: float = _downloads.TIMEOUT
+    ) -> bytes:
+        """Download the first image and return its bytes.
+
+        The request carries no credentials and follows redirects. `timeout` is in seconds, for the
+        whole download. Raises DownloadError: no image, an expired URL, more than `max_bytes` (64
+        MiB by default), not an image.
+        """
+        flow = _downloads.download(
+            self, max_bytes=max_bytes, timeout=_settings.check_timeout(timeout)
+        )
+        return (await _async_driver.run(flow)).content
+
+    async def save(
+        self,
+        path: Path | str,
+        *,
+        overwrite: bool = False,
+        max_bytes: int = _downloads.MAX_BYTES,
+        timeout: float = _downloads.TIMEOUT,
+    ) -> Path:
+        """Download the first image into a file, atomically, and return the file's path.
+
+        Pass a folder as `path` to name the file after the task; leave out the suffix to get the
+        image's own. Missing folders are created. Raises DownloadError as `read` does, and if the
+        file exists and `overwrite` is false, or cannot be written.
+        """
+        flow = _downloads.save(
+            self,
+            path,
+            overwrite=overwrite,
+            max_bytes=max_bytes,
+            timeout=_settings.check_timeout(timeout),
+        )
+        return await _async_driver.run(flow)
+
+
+class AsyncTask:
+    """A task of the API, identified by its id."""
+
+    def __init__(self, driver: AsyncDriver, task_id: str) -> None:
+        self._driver = driver
+        self._id = task_id
+
+    @property
+    def id(self) -> str:
+        """The id that the submission returned: keep it to resume the task later."""
+        return self._id
+
+    async def fetch(self) -> AsyncTaskResult:
+        """Poll the task once and return its state. Polling is free of charge.
+
+        A failed poll is retried up to the client's `max_retries`. Raises APIConnectionError,
+        APIStatusError or UnexpectedResponse.
+        """
+        settings = self._driver.settings
+        flow = _flows.fetch(self._id, max_retries=settings.max_retries, clock=settings.clock)
+        return AsyncTaskResult._of(await self._driver.run(flow))
+
+    async def wait(
+        self,
+        *,
+        timeout: float = 600,
+        poll_interval: float | None = None,
+        on_update: Callable[[AsyncTaskResult], object] | None = None,
+    ) -> AsyncTaskResult:
+        """Poll the task until it is final, and return the result.
+
+        `timeout` is in seconds, for polls and pauses together. `poll_interval` is in seconds, at
+        least 0.1; by default, polls are 3 to 10 seconds apart, as the vendor advises. `on_update`
+        is called with the result of every poll, the final one included; an awaitable that it
+        returns is awaited. Failed polls are retried until the deadline.
+
+        Raises TaskFailed, WaitTimeout, UnexpectedResponse (the task is completed but has no image),
+        and APIStatusError for a 4xx other than 408 and 429, or if the server asks for a pause of
+        more than 60 seconds or past the deadline.
+        """
+        flow = _flows.wait(
+            self._id,
+            timeout=_settings.check_timeout(timeout),
+            poll_interval=_settings.check_poll_interval(poll_interval),
+            clock=self._driver.settings.clock,
+        )
+
+        def notify(snapshot: TaskSnapshot) -> object:
+            return on_update and on_update(AsyncTaskResult._of(snapshot))
+
+        return AsyncTaskResult._of(await self._driver.run(flow, notify))
+
+    def __repr__(self) -> str:
+        return f"AsyncTask({self._id!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _settings.refuse_pickle(self)

@@ -1,0 +1,90 @@
+"""What a path means to whoever saves an image, and the atomic write."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Self
+
+from attrs import frozen
+
+from ._images import SUFFIXES, Image
+
+
+@frozen
+class Destination:
+    """Where to save an image: a file, or a folder for a file named after the task.
+
+    A file without a suffix gets the image's own.
+    """
+
+    path: Path
+    is_folder: bool
+
+    @classmethod
+    def parse(cls, path: Path | str) -> Self:
+        """Read a path: an existing folder, or a text that ends in a slash, is a folder.
+
+        Raises TypeError, ValueError or OSError for an unusable path.
+        """
+        target = Path(path)
+        return cls(target, target.is_dir() or str(path).endswith(("/", os.sep)))
+
+    def check(self, *, overwrite: bool, any_suffix: bool) -> None:
+        """Raise OSError or ValueError if the image cannot be saved, as far as can be known.
+
+        Without `overwrite`, the file must not exist. While the image's suffix is unknown, a file
+        must not exist with every suffix, or, with `any_suffix`, with any.
+        """
+        files = self._possible_files()
+        existing = [file for file in files if os.path.lexists(file)]
+        if existing and not overwrite and (any_suffix or existing == files):
+            raise FileExistsError(f"{existing[0]} exists")
+        folder = self.path if self.is_folder else self.path.parent
+        nearest = next(each for each in (folder, *folder.parents) if each.exists())
+        if not nearest.is_dir():
+            raise NotADirectoryError(f"{nearest} is not a folder")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(f"the folder {nearest} is not writable")
+
+    def _possible_files(self) -> list[Path]:
+        if self.is_folder:
+            return []  # the name comes from the task
+        if self.path.suffix:
+            return [self.path]
+        return [self.path.with_name(self.path.name + suffix) for suffix in SUFFIXES]
+
+    def write(self, image: Image, task_id: str, *, overwrite: bool) -> Path:
+        """Write the image atomically, making missing folders; return the file's path.
+
+        Raises OSError or ValueError, FileExistsError among them, and leaves no partial file.
+        """
+        file = self._file(image.suffix, task_id)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _write_atomically(image.content, file, overwrite=overwrite)
+        return file
+
+    def _file(self, suffix: str, task_id: str) -> Path:
+        if self.is_folder:
+            name = re.sub(r"[^A-Za-z0-9._-]", "_", task_id).lstrip(".")[:100] or "image"
+            return self.path / f"{name}{suffix}"
+        if self.path.suffix:
+            return self.path
+        return self.path.with_name(self.path.name + suffix)
+
+
+def _write_atomically(content: bytes, file: Path, *, overwrite: bool) -> None:
+    part = file.with_name(f".{secrets.token_hex()}.part")
+    try:
+        with part.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if not overwrite:
+            # Claims the name, or fails if another process was first.
+            file.open("xb").close()
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""Building requests: from a caller's arguments to what is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from attrs import frozen
+
+from mountsea_banana.rules._check import CheckedRequest, encode_and_check
+from mountsea_banana.rules._violations import Violation
+
+from ._errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from mountsea_api.models import NanoImageDto
+
+
+@frozen
+class APIRequest:
+    """A request to the API, as the generated client describes it."""
+
+    arguments: Mapping[str, Any]
+    """The arguments of `httpx.Client.build_request`; `url` is the path."""
+    is_submission: bool
+    task_id: str | None
+    """The task that is polled; None for a submission."""
+
+
+def fields(action: str, prompt: str, **options: object) -> dict[str, object]:
+    """Return the fields of a request body; options that are None are left out."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return {"action": action, "prompt": prompt, **given}
+
+
+def as_list(image_urls: object) -> object:
+    """Return one URL, or a sequence of URLs, as a list; return anything else unchanged."""
+    if isinstance(image_urls, str):
+        return [image_urls]
+    return list(image_urls) if isinstance(image_urls, list | tuple) else image_urls
+
+
+def checked(request: NanoImageDto | Mapping[str, object]) -> CheckedRequest:
+    """Return a request, encoded, if it violates no rule. Raises InvalidRequest."""
+    result = encode_and_check(request)
+    if result.violations:
+        raise InvalidRequest(result.violations)
+    return result
+
+
+def image_urls(request: CheckedRequest) -> list[str]:
+    """Return the image URLs of a valid edit."""
+    return cast("list[str]", request.body["image_urls"])
+
+
+def submission(request: CheckedRequest) -> APIRequest:
+    """Return the request that submits a valid request body."""
+    from mountsea_api.api.gemini import api_public_controller_nano_image as nano_image
+
+    arguments = nano_image._get_kwargs(body=cast("NanoImageDto", _Encoded()))
+    del arguments["json"]
+    return APIRequest({**arguments, "content": request.content}, is_submission=True, task_id=None)
+
+
+class _Encoded:
+    """Stands in for a request body that is already encoded: what was checked is sent."""
+
+    def to_dict(self) -> None:
+        """Return nothing for the generated client to encode."""
+
+
+def poll(task_id: str) -> APIRequest:
+    """Return the request that asks for the status of a task."""
+    from mountsea_api.api.gemini import api_public_controller_task_result as task_result
+
+    arguments = task_result._get_kwargs(task_id=task_id)
+    return APIRequest(arguments, is_submission=False, task_id=task_id)
+
+
+def check_task_id(task_id: object) -> str:
+    """Return a task id that can be sent. Raises InvalidRequest."""
+    if isinstance(task_id, str) and task_id.strip() and _is_utf8(task_id):
+        return task_id
+    problem = f"must be the string that a submission returned, not {task_id!r:.100}"
+    raise InvalidRequest([Violation("type", "task_id", problem)])
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""What a flow can ask its driver to do: the only ways in which the client does I/O.
+
+A flow is a generator: it yields steps, is sent their outcomes, and returns a result or raises a
+documented error. The synchronous and the asynchronous client drive the same flows, so no decision
+is written twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any, TypeVar
+
+from attrs import frozen
+
+from ._files import Destination
+from ._images import Image
+from ._requests import APIRequest
+from ._snapshots import TaskSnapshot
+
+T = TypeVar("T")
+
+
+@frozen
+class Send:
+    """Send a request to the API; the outcome is an `APIResponse` or an exception."""
+
+    request: APIRequest
+    timeout: float | None
+    """Seconds for the whole exchange; None for the client's own limit."""
+
+
+@frozen
+class Download:
+    """Request a public URL without credentials; the outcome is a `RawResponse` or an exception."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    max_bytes: int
+    timeout: float
+    """Seconds for the whole exchange."""
+
+
+@frozen
+class Write:
+    """Write an image to a file; the outcome is the file's path. Raises what `Path` raises."""
+
+    image: Image
+    destination: Destination
+    task_id: str
+    overwrite: bool
+
+
+@frozen
+class Sleep:
+    """Wait for a number of seconds."""
+
+    seconds: float
+
+
+@frozen
+class Notify:
+    """Pass a snapshot to the caller's `on_update`."""
+
+    snapshot: TaskSnapshot
+
+
+Step = Send | Download | Write | Sleep | Notify
+Flow = Generator[Step, Any, T]

@@ -1,0 +1,81 @@
+"""Checking a request against every rule, and encoding it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from ._fields import Body, check_fields, shown
+from ._rules import RULES
+from ._violations import Violation
+
+if TYPE_CHECKING:
+    from mountsea_api.models import NanoImageDto
+
+_UNSENDABLE = object()
+
+
+@frozen
+class CheckedRequest:
+    """A request, encoded and checked: what was checked is what is sent."""
+
+    content: bytes = field(repr=False)
+    """The JSON of the request body; worth sending only without violations."""
+    body: Body
+    """The request body as a server parses it."""
+    violations: list[Violation]
+    """Every rule that it violates."""
+
+
+def check_request(request: NanoImageDto | Mapping[str, object]) -> list[Violation]:
+    """Return every violation in `request`, of the spec's own rules and of those in its prose.
+
+    `request` is a `mountsea_api.models.NanoImageDto` or a mapping with the fields of the request
+    body. Nothing is sent and nothing is raised, whatever it contains. Fields that the spec does not
+    name are allowed.
+    """
+    return encode_and_check(request).violations
+
+
+def encode_and_check(request: object) -> CheckedRequest:
+    """Encode `request` as JSON and check it; return both results. Never raises."""
+    body: dict[str, object] = {}
+    parts: list[bytes] = []
+    violations: list[Violation] = []
+    try:
+        fields = _fields(request)
+    except Exception:  # a mapping can raise anything
+        problem = f"must be a NanoImageDto or a mapping of fields, not {shown(request)}"
+        return CheckedRequest(b"", body, [Violation("type", "", problem)])
+    for name, value in fields.items():
+        if not isinstance(name, str):
+            problem = "is used as a field's name, but names must be strings"
+            violations.append(Violation("type", shown(name), problem))
+            continue
+        try:
+            # UTF-8 rejects lone surrogates, which JSON's escapes would let through.
+            part = json.dumps({name: value}, allow_nan=False, ensure_ascii=False).encode()
+            body.update(json.loads(part))
+            parts.append(part[1:-1])
+        except (TypeError, ValueError, RecursionError, AttributeError) as error:
+            problem = f"cannot be sent as JSON in UTF-8: {error}"
+            violations.append(Violation("type", name, problem))
+            body[name] = _UNSENDABLE
+    unsendable = {violation.field for violation in violations}
+    violations += [found for found in check_fields(body) if found.field not in unsendable]
+    for rule in RULES:
+        violations += rule.check(body)
+    return CheckedRequest(b"{" + b", ".join(parts) + b"}", body, violations)
+
+
+def _fields(request: object) -> Mapping[object, object]:
+    from mountsea_api.models import NanoImageDto
+
+    if isinstance(request, NanoImageDto):
+        return request.to_dict()  # type: ignore[return-value]
+    if isinstance(request, Mapping):
+        return dict(request)
+    raise TypeError
