@@ -83,8 +83,8 @@ def _read_image(outcome: RawResponse | Exception, url: str, task_id: str) -> Ima
     suffix = suffix_of(outcome.body)
     if suffix:
         return Image(outcome.body, suffix)
-    content_type = outcome.headers.get("content-type", "has no content type")
-    raise failed(f"the response is not an image but {content_type}")
+    content_type = outcome.headers.get("content-type", "none")
+    raise failed(f"the response is not an image (content type: {content_type})")
 
 
 def _not_saved(snapshot: TaskSnapshot, path: object, cause: Exception) -> DownloadError:

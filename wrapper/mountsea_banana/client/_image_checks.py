@@ -56,7 +56,7 @@ def _fault(outcome: RawResponse | Exception, *, has_body: bool) -> tuple[str, st
     is_image = bool(suffix_of(outcome.body)) if has_body else kind.startswith("image/")
     if is_image and (has_body or size is not None):
         return None
-    return "image-is-an-image", f"is not an image but {kind or 'has no content type'}", ""
+    return "image-is-an-image", f"is not an image (content type: {kind or 'none'})", ""
 
 
 def _size(headers: httpx.Headers) -> int | None:
