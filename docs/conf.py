@@ -1,4 +1,4 @@
-"""How Sphinx makes the site: `make docs`."""
+"""The configuration of Sphinx, which builds the site: `make docs`."""
 
 from mountsea_banana import __version__
 
@@ -12,7 +12,7 @@ html_title = f"mountsea-banana {release}"
 html_show_copyright = False
 html_copy_source = False
 
-default_role = "code"  # the docstrings have code in single backticks
+default_role = "code"  # docstrings put code in single backticks
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"

@@ -27,11 +27,15 @@ def literals(hint: Any) -> set[str]:
 
 
 DECIDED = {
-    "action": ({"generate", "edit"}, "offer it as a method in _client.py and _async_client.py"),
+    "action": (
+        {"generate", "edit"},
+        "offer it as a method in client/_client.py and client/_async_client.py",
+    ),
     "model": (
         literals(_options.Model),
-        "give it an overload in _options.py, and say in RESOLUTION_MODELS and WIDE_RATIO_MODELS of "
-        "_rules.py and in rules.overlay.yaml what it allows",
+        "add it to Model in rules/_options.py, add an overload in client/_client.py and "
+        "client/_async_client.py, and state in RESOLUTION_MODELS and WIDE_RATIO_MODELS of "
+        "rules/_rules.py and in contract/rules.overlay.yaml what it allows",
     ),
     "aspect_ratio": (
         literals(_options.AspectRatio),

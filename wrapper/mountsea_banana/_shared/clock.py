@@ -37,7 +37,9 @@ class InstantClock(Clock):
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
+        """The time, in seconds since the epoch."""
         self.sleeps: list[float] = []
+        """The seconds of every sleep so far."""
 
     def monotonic(self) -> float:
         """Return `now`."""

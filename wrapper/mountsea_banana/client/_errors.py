@@ -47,9 +47,13 @@ class Hint(Enum):
     """What to do about an error; each value is the advice in the words of Python."""
 
     SET_KEY = "pass api_key, or set MOUNTSEA_API_KEY"
+    """The API key is missing."""
     OVERWRITE = "pass overwrite=True to replace it"
-    RESUME = "pick the task up with client.task({task_id!r})"
+    """The file exists."""
+    RESUME = "resume the task with client.task({task_id!r})"
+    """The task is still running, or may be."""
     POLL_AGAIN = "get a fresh URL with client.task({task_id!r}).fetch()"
+    """The image's URL may have expired."""
 
 
 class NanoBananaError(Exception):

@@ -37,21 +37,30 @@ class FastOptions(TypedDict, total=False):
     """The options of nano-banana-fast, the default model: no resolution, no wide ratio."""
 
     model: Literal["nano-banana-fast"] | None
+    """The model; None for the default."""
     aspect_ratio: StandardRatio | None
+    """The ratio; None for the server's default."""
     resolution: None
+    """Not available."""
 
 
 class ProOptions(TypedDict, total=False):
     """The options of nano-banana-pro: any resolution, no wide ratio."""
 
     model: Required[Literal["nano-banana-pro"]]
+    """The model."""
     aspect_ratio: StandardRatio | None
+    """The ratio; None for the server's default."""
     resolution: Resolution | None
+    """The resolution; None for the server's default."""
 
 
 class Nano2Options(TypedDict, total=False):
     """The options of nano-banana-2: any resolution, any ratio."""
 
     model: Required[Literal["nano-banana-2"]]
+    """The model."""
     aspect_ratio: AspectRatio | None
+    """The ratio; None for the server's default."""
     resolution: Resolution | None
+    """The resolution; None for the server's default."""
