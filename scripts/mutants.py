@@ -52,8 +52,8 @@ class Mutant:
     line: str = ""
     """The changed line; `no …` if the line was removed."""
     diff: str = ""
-    outcome: str = "nothing"
-    """`killed` or `survived`; `nothing` if the change has no effect."""
+    outcome: str = "no effect"
+    """`killed` or `survived`; `no effect` if the code still does the same."""
 
 
 def main(modules: Sequence[str]) -> int:
@@ -76,7 +76,7 @@ def main(modules: Sequence[str]) -> int:
                         f"{mutant.operator} in {mutant.module}: no test fails\n{mutant.diff}\n",
                         flush=True,
                     )
-                if mutant.outcome != "nothing":
+                if mutant.outcome != "no effect":
                     tried.append(mutant)
     return report(modules, tried)
 
@@ -108,7 +108,7 @@ def attempt(mutant: Mutant) -> Mutant:
     path = PACKAGE / f"{mutant.module}.py"
     source = path.read_text("utf-8")
     changed = mutate_code(source, get_operator(mutant.operator)(), mutant.occurrence)
-    if changed is None or meaning(changed) in (None, meaning(source)):
+    if changed is None or normalized(changed) in (None, normalized(source)):
         return mutant
     path.write_text(changed, "utf-8")
     try:
@@ -138,7 +138,7 @@ def changed_line(diff: Sequence[str]) -> str:
     return new or f"no {old}"
 
 
-class _Meaning(ast.NodeTransformer):
+class _Normalizer(ast.NodeTransformer):
     """Removes what has no effect on a run: annotations, and which arguments are keyword-only."""
 
     def visit_arguments(self, node: ast.arguments) -> ast.AST:
@@ -154,10 +154,10 @@ class _Meaning(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-def meaning(source: str) -> str | None:
+def normalized(source: str) -> str | None:
     """Return a module's code without what has no effect on a run; None if it doesn't compile."""
     try:
-        return ast.dump(_Meaning().visit(ast.parse(source)))
+        return ast.dump(_Normalizer().visit(ast.parse(source)))
     except SyntaxError:
         return None
 

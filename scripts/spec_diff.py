@@ -116,12 +116,12 @@ def main(arguments: list[str] | None = None) -> int:
     except DiffError as error:
         print(f"spec-diff: {error}", file=sys.stderr)
         return 2
-    opinion = oasdiff(base, options.spec)
+    second_opinion = oasdiff(base, options.spec)
     if options.format == "markdown":
-        print("\n".join(markdown(changes, opinion)))
+        print("\n".join(markdown(changes, second_opinion)))
     else:
         print("\n".join(map(str, changes)) or "spec-diff: no changes")
-        for line in opinion:
+        for line in second_opinion:
             print(f"oasdiff: {line}")
     return int(any(change.level == "breaking" for change in changes))
 
@@ -194,7 +194,7 @@ def oasdiff(base: bytes, spec: Path) -> list[str]:
     return lines if run.returncode == 0 else [f"failed with exit status {run.returncode}:", *lines]
 
 
-def markdown(changes: list[Change], opinion: list[str]) -> Iterator[str]:
+def markdown(changes: list[Change], second_opinion: list[str]) -> Iterator[str]:
     """Yield the lines of a pull request's description."""
     for level in LEVELS:
         found = [change for change in changes if change.level == level]
@@ -204,9 +204,9 @@ def markdown(changes: list[Change], opinion: list[str]) -> Iterator[str]:
             yield ""
     if not changes:
         yield "The spec did not change."
-    if opinion:
+    if second_opinion:
         yield "\n### oasdiff\n"
-        yield from (f"    {line}" for line in opinion)
+        yield from (f"    {line}" for line in second_opinion)
 
 
 def compare(old: Node, new: Node) -> list[Change]:

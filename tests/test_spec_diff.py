@@ -224,7 +224,7 @@ EDITS: list[tuple[str, Edit, str, str]] = [
         "201.taskId: property is now optional",
     ),
     (
-        "an answer's type changes",
+        "a response type changes",
         lambda d: field(d, "taskId", "TaskIdDto").update(type="integer"),
         "breaking",
         "201.taskId: type changed from string to integer",
