@@ -14,7 +14,7 @@ PYTEST := $(VENV)/bin/pytest -q --numprocesses auto --dist worksteal
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make .venv with the pinned tools and the project (every target does it when needed)
+setup: $(READY) ## create .venv with the pinned tools and the project (other targets run this when needed)
 
 $(READY): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -25,19 +25,19 @@ $(READY): requirements-dev.txt pyproject.toml
 	@$(VENV)/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-test: lint typecheck check-generated unit ## everything that must hold before a change lands
+test: lint typecheck check-generated unit ## run every check that must pass before a change lands
 	@echo "test: everything holds"
 
-lint: $(READY) ## check style, format, and which room imports which
+lint: $(READY) ## check style, formatting and the import rules
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@report=$$($(VENV)/bin/lint-imports --no-cache) || { echo "$$report"; exit 1; }
 
-format: $(READY) ## rewrite the hand-written code in the project's format
+format: $(READY) ## format the code and apply automatic lint fixes
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-typecheck: $(READY) ## mypy --strict and pyright
+typecheck: $(READY) ## run mypy --strict and pyright
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/pyright --warnings
 
@@ -46,51 +46,51 @@ unit: $(READY)
 	@$(PYTEST) $(UNCOVERED)
 	@$(PYTEST) $(UNCOVERED:%=--ignore %) --ignore tests/test_start_up.py --cov --cov-report=term
 
-demo: $(READY) ## start the mock, make and edit a picture through the wrapper, and say where they are
+demo: $(READY) ## generate and edit an image against the mock server, and print where the files are
 	@$(RUN) scripts/demo.py
 
-mock: $(READY) ## the mock server, to develop against [PORT=8000]
+mock: $(READY) ## start the mock server, to develop against [PORT=8000]
 	@$(RUN) -m mountsea_banana.mock --spec openapi.yaml --port $(or $(PORT),8000)
 
-contract: $(READY) ## test the mock, or any server [BASE_URL=http://127.0.0.1:9000] [BUDGET=0] [SEED=1] [THOROUGH=1] [BASELINE=file]
+contract: $(READY) ## test the mock, or any server [BASE_URL=…] [BUDGET=0] [SEED=1] [THOROUGH=1] [BASELINE=…]
 	@$(RUN) -m mountsea_banana.harness --spec openapi.yaml \
 	  $(if $(BASE_URL),--base-url '$(BASE_URL)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(SEED),--seed '$(SEED)') \
 	  $(if $(THOROUGH),--thorough) $(if $(BASELINE),--baseline '$(BASELINE)')
 
-faults: $(READY) ## try every fault on a submission and print what it cost
+faults: $(READY) ## inject every fault into a submission and print what each one costs
 	@$(RUN) -m tests.faults
 
-mutants: $(READY) ## break every decision of the wrapper and see a test fail, in a quarter of an hour [MODULE=client/_retries]
+mutants: $(READY) ## mutation-test the decisions, in about 15 minutes [MODULE=client/_retries]
 	@nice -n 19 $(RUN) scripts/mutants.py $(MODULE:%='%')
 
-update-spec: $(READY) ## take the vendor's pages into openapi.yaml: PAGES="page.md https://…" [PRUNE=1]
+update-spec: $(READY) ## update openapi.yaml from the vendor's pages: PAGES="page.md https://…" [PRUNE=1]
 	@$(RUN) scripts/update_spec.py $(PAGES:%='%') $(if $(PRUNE),--prune)
 
-spec-diff: $(READY) ## what a change of the spec means for users [BASE=HEAD] [FORMAT=markdown]
+spec-diff: $(READY) ## list the spec changes and whether they break users [BASE=HEAD] [FORMAT=markdown]
 	@$(RUN) scripts/spec_diff.py $(if $(BASE),--base '$(BASE)') $(if $(FORMAT),--format '$(FORMAT)')
 
 generate: $(READY) ## regenerate generated_client from openapi.yaml
 	@$(RUN) scripts/generate.py
 
-check-generated: $(READY) ## fail if generated_client is not what openapi.yaml generates
+check-generated: $(READY) ## fail if generated_client doesn't match openapi.yaml
 	@$(RUN) scripts/generate.py --check
 
-bench: $(READY) ## what the import, the rules, a submission and the contract tests cost
+bench: $(READY) ## measure the import, the rules, a submission and the contract tests
 	@$(RUN) scripts/bench.py
 
-docs: $(READY) ## make the site of docs/, offline, and say where it is
+docs: $(READY) ## build the documentation site in build/docs, without network access
 	@$(VENV)/bin/sphinx-build --quiet --fail-on-warning -d build/doctrees docs build/docs
 	@echo "docs: open build/docs/index.html"
 
-build: $(READY) ## build the wheel and the sdist into dist/
+build: $(READY) ## build the wheel and the sdist in dist/
 	@$(RUN) -m build --no-isolation
 
-check-api: $(READY) ## whether the next release must be major: the public names since the last tag [AGAINST=v1.0.0]
+check-api: $(READY) ## fail if the public API breaks without a major version [AGAINST=v1.0.0]
 	@$(RUN) scripts/check_api.py $(if $(AGAINST),--against '$(AGAINST)')
 
-pin: ## renew requirements-dev.txt from pyproject.toml (needs uv on PATH)
+pin: ## update the versions pinned in requirements-dev.txt (needs uv on PATH)
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras \
 	  --all-extras --group dev pyproject.toml --output-file requirements-dev.txt
 
-clean: ## remove what the targets made, .venv included
+clean: ## remove everything the targets created, including .venv
 	@rm -rf $(VENV) build dist contract-report demo-pictures .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,6 +1,7 @@
-"""Measure what the parts of the project cost; each figure is a median of several rounds.
+"""Measure the import, the rules, a submission and the contract tests.
 
-Where two things are compared, their rounds alternate, and the figure is the ratio of the medians.
+Each figure is the median of several rounds. Comparisons alternate the rounds of both sides and
+report the ratio of the medians.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ CACHE = tempfile.TemporaryDirectory()
 BODY = {"prompt": "a cat", "action": "generate", "model": "nano-banana-2", "aspect_ratio": "8:1"}
 
 
-def seconds(act: Callable[[], object]) -> float:
-    """Return how long one call takes."""
+def seconds(call: Callable[[], object]) -> float:
+    """Return the seconds that one call takes."""
     start = time.perf_counter()
-    act()
+    call()
     return time.perf_counter() - start
 
 
 def compare(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
-    """Return the median seconds of two acts whose rounds alternate."""
+    """Return the median seconds of two calls, measured in alternating rounds."""
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS)]
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
 def python(code: str) -> Callable[[], object]:
-    """Return what runs a line in a fresh interpreter, which may keep its compiled files."""
+    """Return a function that runs `code` in a fresh interpreter with a warm bytecode cache."""
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": CACHE.name}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-c", code]
@@ -44,14 +45,14 @@ def python(code: str) -> Callable[[], object]:
 
 
 def main() -> None:
-    """Print every figure."""
+    """Print the figures."""
     ours, theirs = compare(python("from mountsea_banana import NanoBanana"), python("import httpx"))
-    print(f"import: {(ours - theirs) * 1000:.0f} ms more than httpx ({ours / theirs:.2f} times it)")
+    print(f"import: {(ours - theirs) * 1000:.0f} ms more than httpx ({ours / theirs:.2f}x)")
 
     checks = statistics.median(
         seconds(lambda: [check_request(BODY) for _ in range(1000)]) for _ in range(ROUNDS)
     )
-    print(f"check_request: {checks * 1000:.0f} µs a request")
+    print(f"check_request: {checks * 1000:.0f} µs per request")
 
     with MockServer() as server, NanoBanana("test-token", base_url=server.url) as banana:
         headers = {"Authorization": "Bearer test-token"}
@@ -61,14 +62,14 @@ def main() -> None:
                 lambda: [banana.submit(BODY) for _ in range(200)],
                 lambda: [client.post(url, json=BODY) for _ in range(200)],
             )
-    print(f"a submission: {ours / theirs:.2f} times plain httpx ({ours * 5:.1f} ms each)")
+    print(f"submit: {ours / theirs:.2f}x the time of plain httpx ({ours * 5:.1f} ms per call)")
 
     harness = [sys.executable, "-m", "mountsea_banana.harness", "--report", "contract-report"]
     run = statistics.median(
         seconds(lambda: subprocess.run(harness, check=True, capture_output=True))  # noqa: S603
         for _ in range(3)
     )
-    print(f"make contract: {run:.1f} s against the mock")
+    print(f"make contract: {run:.1f} s against the mock server")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Say whether the next release must be a major one: compare the public names with the last tag's.
+"""Check whether the public API breaks since the last release, and so needs a major version.
 
     python scripts/check_api.py [--against TAG]
 
-griffe compares what users can import of both packages: names that are gone, parameters that are
-gone, moved, required or of another default. It does not compare annotations; of the values that a
-type allows, `make spec-diff` tells. Exits with 0 where nothing breaks, where the version is that of
-a major release already, or where there is no tag; 1 where the version must be raised; 2 where there
-is nothing to compare with.
+griffe compares everything users can import: removed names, and parameters that were removed, moved,
+made required or given another default. It doesn't compare annotations; `make spec-diff` reports
+changes to the values a type allows.
+
+Exit status: 0 if nothing breaks, the version is already a major release or no tag exists; 1 if the
+version must be raised; 2 if the comparison is not possible.
 """
 
 from __future__ import annotations
@@ -30,22 +31,26 @@ SOURCES = {
 
 
 class CheckError(Exception):
-    """Why nothing can be compared, in one line for a person."""
+    """The comparison is not possible; the message is one line."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--against", metavar="TAG", help="a git reference; the last release's tag")
+    parser.add_argument(
+        "--against", metavar="TAG", help="compare with this tag or commit [last tag]"
+    )
     tag = parser.parse_args(arguments).against or last_tag()
     if not tag:
-        print("check-api: there is no release tag yet, so nothing to compare with")
+        print("check-api: no release tag yet; nothing to compare")
         return 0
     try:
         commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{tag}^{{commit}}")
         if not commit:
-            raise CheckError(f"{tag!r} is no tag or commit of this repository")
-        with contextlib.chdir(ROOT):  # griffe's lines name files from here
+            raise CheckError(
+                f"{tag!r} is not a tag or commit of this repository: `git tag` lists the tags"
+            )
+        with contextlib.chdir(ROOT):  # griffe prints paths relative to the working directory
             breakages, old, new = compare(commit, tag)
     except CheckError as error:
         print(f"check-api: {error}", file=sys.stderr)
@@ -53,30 +58,36 @@ def main(arguments: list[str] | None = None) -> int:
     for breakage in breakages:
         print(f"breaking: {breakage}")
     if not breakages:
-        print(f"check-api: nothing breaks since {tag}")
+        print(f"check-api: no breaking changes since {tag}")
         return 0
     needed = next_major(old)
     if release(new) >= release(needed):
-        print(f"check-api: these break since {tag}, and {new} is a major release: go ahead")
+        print(f"check-api: breaking changes since {tag} are allowed: {new} is a major release")
         return 0
-    print(f"check-api: the release after {tag} must be major: {needed}, and _version.py says {new}")
+    print(
+        f"check-api: breaking changes since {tag} need version {needed} or higher: raise "
+        f"_version.py, which has {new}"
+    )
     return 1
 
 
 def last_tag() -> str:
-    """Return the tag of the last release, this commit's own too; empty where there is none."""
+    """Return the latest release tag, including one on this commit; empty if none exists."""
     return git("describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
 
 
 def git(*arguments: str) -> str:
-    """Return what git answers; empty where it refuses."""
+    """Return the output of a git command; empty if it fails."""
     command = ["git", *arguments]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    return run.stdout.strip() if run.returncode == 0 else ""
 
 
 def compare(commit: str, tag: str) -> tuple[list[str], str, str]:
-    """Return what breaks between a commit and the working tree, and the versions of both."""
+    """Return the breaking changes from a commit to the working tree, and both versions.
+
+    Raises CheckError if the commit has no readable copy of a package.
+    """
     breakages: list[str] = []
     versions: list[str] = []
     for package, source in SOURCES.items():
@@ -90,16 +101,16 @@ def compare(commit: str, tag: str) -> tuple[list[str], str, str]:
                 allow_inspection=False,
             )
         except (griffe.GriffeError, ImportError, RuntimeError) as error:
-            said = " ".join(str(error).split())
-            raise CheckError(f"{tag} has no {package} that can be read: {said}") from error
+            reason = " ".join(str(error).split())
+            raise CheckError(f"cannot load {package} at {tag}: {reason}") from error
         new = griffe.load(
             package, search_paths=[ROOT / source], resolve_aliases=True, allow_inspection=False
         )
         breakages += [
-            # Without the colours, and without the line 0 of what is gone.
+            # Strip the colours, and the line number 0 of removed objects.
             re.sub(r"\x1b\[\d+m|:0(?=:)", "", breakage.explain(griffe.ExplanationStyle.ONE_LINE))
             for breakage in griffe.find_breaking_changes(old, new)
-            if "__main__" not in breakage.obj.path  # a command, which nobody imports
+            if "__main__" not in breakage.obj.path  # a command, not importable API
         ]
         if package == "mountsea_banana":
             versions = [
@@ -109,17 +120,17 @@ def compare(commit: str, tag: str) -> tuple[list[str], str, str]:
 
 
 def next_major(version: str) -> str:
-    """Return the first version that may break what `version` promised.
+    """Return the lowest version that may break the API of `version`.
 
-    Before 1.0.0 Semantic Versioning promises nothing; there, as users expect, the second number
-    tells of a break.
+    Semantic Versioning allows any change before 1.0.0; by convention, a breaking change then raises
+    the second number.
     """
     major, minor = release(version)
     return f"{major + 1}.0.0" if major else f"0.{minor + 1}.0"
 
 
 def release(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version that may tell of a break: the first two."""
+    """Return the first two numbers of a version, the ones that can mark a breaking change."""
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 

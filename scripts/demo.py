@@ -1,4 +1,4 @@
-"""Make a picture and edit it, against a mock server of this process: no account, no key."""
+"""Generate an image and edit it, against a mock server in this process. Needs no API key."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ FOLDER = Path("demo-pictures")
 
 def main() -> int:
     """Run the demo; return its exit status."""
-    print("demo: starting the mock server; nothing leaves this machine")
+    print("demo: starting the mock server; no request leaves this machine")
     with (
         MockServer(keys=["demo-key"]) as server,
         NanoBanana("demo-key", base_url=server.url) as banana,
     ):
-        print("demo: generating a picture")
+        print("demo: generating an image")
         task = banana.generate(
             "A fluffy orange cat running through a sunny meadow",
             model="nano-banana-2",
             aspect_ratio="16:9",
             resolution="1K",
         )
-        made = task.wait(timeout=60, on_update=report)
-        cat = made.save(FOLDER / "cat.png", overwrite=True)
-        print("demo: editing it")
-        task = banana.edit("Give the cat a red scarf", made.image_urls)
-        result = task.wait(timeout=60, on_update=report)
-        scarf = result.save(FOLDER / "scarf.png", overwrite=True)
-    print(f"demo: done. The pictures:\n  {cat.resolve()}\n  {scarf.resolve()}")
-    print("demo: next, type `make mock` and open its page, or `make test` to check everything")
+        generated = task.wait(timeout=60, on_update=report)
+        cat = generated.save(FOLDER / "cat.png", overwrite=True)
+        print("demo: editing the image")
+        task = banana.edit("Give the cat a red scarf", generated.image_urls)
+        edited = task.wait(timeout=60, on_update=report)
+        scarf = edited.save(FOLDER / "scarf.png", overwrite=True)
+    print(f"demo: done. Images saved:\n  {cat.resolve()}\n  {scarf.resolve()}")
+    print("demo: next, run `make mock` to develop against the mock server")
     return 0
 
 
-def report(look: TaskResult) -> None:
-    """Say where a task stands."""
-    print(f"demo:   {look.status}", flush=True)
+def report(snapshot: TaskResult) -> None:
+    """Print the status of a task."""
+    print(f"demo:   {snapshot.status}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Write `generated_client/mountsea_api` from `openapi.yaml`, or check that it is up to date.
+"""Generate `generated_client/mountsea_api` from `openapi.yaml`, or check that it is current.
 
     python scripts/generate.py           regenerate the client
-    python scripts/generate.py --check   exit 1 where the committed client differs, file by file
+    python scripts/generate.py --check   list the files that differ; change nothing
 
-The client is generated beside its final place and swapped in whole, so that a broken spec, an
-operation that the generator cannot read or an interrupt leaves the old tree as it was.
+The new client replaces the old one only once it is complete, so a broken spec, an unsupported
+operation or an interrupt leaves the old client unchanged.
+
+Exit status: 0 on success, 1 if `--check` finds a difference, 2 if the client can't be generated.
 """
 
 from __future__ import annotations
@@ -34,13 +36,13 @@ CLIENT = ROOT / "generated_client" / "mountsea_api"
 
 
 class GenerationError(Exception):
-    """Why no client was generated, in one message for a person."""
+    """The client could not be generated."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return its exit status: 0 done, 1 the client differs, 2 no client."""
+    """Run the command line; return its exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    parser.add_argument("--check", action="store_true", help="compare; write nothing")
     check = parser.parse_args(arguments).check
     try:
         CLIENT.parent.mkdir(exist_ok=True)
@@ -53,30 +55,30 @@ def main(arguments: list[str] | None = None) -> int:
             swap(fresh, CLIENT)
     except GenerationError as error:
         print(f"generate: {error}", file=sys.stderr)
-        print(f"generate: {CLIENT.relative_to(ROOT)} was left as it was", file=sys.stderr)
+        print(f"generate: {CLIENT.relative_to(ROOT)} is unchanged", file=sys.stderr)
         return 2
     print(f"generate: wrote {CLIENT.relative_to(ROOT)} from {SPEC.name}")
     for change in changes:
         print(f"generate: {change}")
     if changes:
-        print("generate: `.venv/bin/pytest -k drift` says which decisions now need a person")
+        print("generate: run `.venv/bin/pytest -k drift` to list the decisions left to you")
     return 0
 
 
 def changes_since(committed: Path, spec: Path) -> list[str]:
-    """Return what `spec` changes for those who use the client that carries `committed`."""
+    """Return the changes from the spec of the committed client to `spec`, one line each."""
     try:
         old, new = spec_diff.read_file(committed), spec_diff.read_file(spec)
     except spec_diff.DiffError as error:
-        return [f"nothing to compare with: {error}"]
+        return [f"cannot list the changes: {error}"]
     return [str(change) for change in spec_diff.compare(old, new)]
 
 
 def generate(spec: Path, config: Path, target: Path) -> None:
-    """Generate the client of `spec` into the new folder `target`.
+    """Generate the client for `spec` into the new folder `target`.
 
-    Raises GenerationError: an unreadable or invalid spec, an unknown configuration key, no ruff
-    beside this Python, or anything the generator warns of.
+    Raises GenerationError if the spec is unreadable or invalid, the configuration has an unknown
+    key, ruff is not installed next to this Python, or the generator fails or prints a warning.
     """
     check_config(read_yaml(config), config.name)
     try:
@@ -85,7 +87,7 @@ def generate(spec: Path, config: Path, target: Path) -> None:
         raise GenerationError(f"{spec.name} is not valid OpenAPI: {error}") from error
     binaries = Path(sys.executable).parent
     if not shutil.which("ruff", path=str(binaries)):
-        raise GenerationError(f"no ruff in {binaries}, which formats the client: run `make setup`")
+        raise GenerationError(f"ruff is not installed in {binaries}: run `make setup`")
     run = subprocess.run(  # noqa: S603
         [
             *(sys.executable, "-m", "openapi_python_client", "generate"),
@@ -97,36 +99,40 @@ def generate(spec: Path, config: Path, target: Path) -> None:
         env={**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"},
     )
     if run.returncode:
-        raise GenerationError(f"the generator refused {spec.name}:\n{run.stdout}{run.stderr}")
+        raise GenerationError(f"the generator failed on {spec.name}:\n{run.stdout}{run.stderr}")
     (target / "py.typed").touch()
     shutil.copyfile(spec, target / "openapi.yaml")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping that `path` holds; raise GenerationError where it holds none."""
+    """Return the mapping in a YAML file. Raises GenerationError if there isn't one."""
     try:
         document = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeError, yaml.YAMLError) as error:
         raise GenerationError(f"cannot read {path.name}: {error}") from error
     if not isinstance(document, dict):
-        raise GenerationError(f"{path.name} holds no mapping")
+        raise GenerationError(
+            f"{path.name} must contain a YAML mapping, not {type(document).__name__}"
+        )
     return document
 
 
 def check_config(config: dict[str, Any], name: str) -> None:
-    """Raise GenerationError for a key that the generator would ignore silently."""
+    """Raise GenerationError for a key that the generator would silently ignore."""
     overrides = config.get("class_overrides") or {}
     unknown = config.keys() - ConfigFile.model_fields.keys()
     unknown |= {key for override in overrides.values() for key in override} - (
         ClassOverride.model_fields.keys()
     )
     if unknown:
-        known = ", ".join(sorted(ConfigFile.model_fields))
-        raise GenerationError(f"{name}: unknown key {', '.join(sorted(unknown))}; known: {known}")
+        valid = ", ".join(sorted(ConfigFile.model_fields))
+        raise GenerationError(
+            f"{name}: unknown key {', '.join(sorted(unknown))}; valid keys: {valid}"
+        )
 
 
 def swap(fresh: Path, target: Path) -> None:
-    """Put the folder `fresh` in the place of `target`, whole or not at all."""
+    """Replace the folder `target` with `fresh`; restore it if that fails."""
     retired = fresh.with_name("retired")
     if target.exists():
         target.rename(retired)
@@ -139,24 +145,27 @@ def swap(fresh: Path, target: Path) -> None:
 
 
 def report_differences(fresh: Path, committed: Path) -> int:
-    """Print every file in which two trees differ; return 1 where there is one, else 0."""
+    """Print every file that differs between two folders; return 1 if any does, else 0."""
     expected, found = read_tree(fresh), read_tree(committed)
     for path in sorted(expected.keys() | found.keys()):
         if path not in found:
             print(f"check-generated: missing: {path}")
         elif path not in expected:
-            print(f"check-generated: not from the generator: {path}")
+            print(f"check-generated: not generated: {path}")
         elif expected[path] != found[path]:
-            print(f"check-generated: differs from what {SPEC.name} generates: {path}")
+            print(f"check-generated: differs: {path}")
     if expected == found:
-        print(f"check-generated: {len(found)} files are what {SPEC.name} generates")
+        print(f"check-generated: all {len(found)} files match {SPEC.name}")
         return 0
-    print("check-generated: run `make generate`, and never edit the generated client by hand")
+    print(
+        f"check-generated: {CLIENT.relative_to(ROOT)} doesn't match {SPEC.name}: run "
+        "`make generate`, and never edit these files manually"
+    )
     return 1
 
 
 def read_tree(folder: Path) -> dict[Path, bytes]:
-    """Return the content of every file below `folder`, by its relative path."""
+    """Return the content of every file in `folder`, keyed by its relative path."""
     return {
         path.relative_to(folder): path.read_bytes()
         for path in folder.rglob("*")

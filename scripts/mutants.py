@@ -1,8 +1,13 @@
-"""Break each decision of the wrapper in every small way, and see that a test fails.
+"""Mutation-test the modules that decide: change them in every small way, and expect a failing test.
 
-cosmic-ray makes the mutants, in copies of the project. `tests/mutants.toml` names the tests of each
-module, and explains the mutants that no test can notice; any other that survives is printed, and
-the exit status is 1.
+    python scripts/mutants.py [MODULE...]
+
+cosmic-ray creates the mutants in copies of the project. `tests/mutants.toml` lists the modules and
+their tests, and explains the mutants that no test can catch.
+
+Exit status: 0 if every mutant was killed or is explained; 1 if another one survived (its diff is
+printed), or if an explanation no longer applies; 2 if a module is unknown or the tests fail on
+unchanged code.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = Path("wrapper/mountsea_banana")
 WORKERS = 2
 TIMEOUT = 60.0
-"""Seconds for the tests of one mutant; one that takes longer hangs, which is noticed."""
+"""Seconds for the tests of one mutant. A mutant that takes longer counts as killed."""
 
 SETTINGS = tomllib.loads((ROOT / "tests/mutants.toml").read_text("utf-8"))
 EXPLAINED = {
@@ -39,30 +44,30 @@ EXPLAINED = {
 
 @frozen
 class Mutant:
-    """One change of a module, and what the tests said to it."""
+    """One change to a module, and the outcome of the tests with it."""
 
     module: str
     operator: str
     occurrence: int
     line: str = ""
-    """The changed line as it reads now; `no …` where it was removed."""
+    """The changed line; `no …` if the line was removed."""
     diff: str = ""
-    outcome: str = "nothing"
-    """`killed` or `survived`; `nothing` where the change has no meaning."""
+    outcome: str = "no effect"
+    """`killed` or `survived`; `no effect` if the code still does the same."""
 
 
 def main(modules: Sequence[str]) -> int:
-    """Try every mutant of `modules`; print what survived. Return the exit status."""
+    """Test every mutant of `modules` and print the survivors; return the exit status."""
     unknown = [module for module in modules if module not in SETTINGS["modules"]]
     if unknown:
-        known = ", ".join(SETTINGS["modules"])
-        print(f"mutants: there is no module {', '.join(unknown)}; tests/mutants.toml knows {known}")
+        valid = ", ".join(SETTINGS["modules"])
+        print(f"mutants: unknown module {', '.join(unknown)}; valid modules: {valid}")
         return 2
     with tempfile.TemporaryDirectory() as scratch:
         mutants = [mutant for module in modules for mutant in find(module, scratch)]
         with ProcessPoolExecutor(WORKERS, initializer=start, initargs=(scratch,)) as pool:
             if not pool.submit(survives).result():
-                print(f"mutants: {SETTINGS['tests']} fails before anything is changed")
+                print(f"mutants: {SETTINGS['tests']} fails on unchanged code: fix that first")
                 return 2
             tried = []
             for mutant in pool.map(attempt, mutants):
@@ -71,13 +76,13 @@ def main(modules: Sequence[str]) -> int:
                         f"{mutant.operator} in {mutant.module}: no test fails\n{mutant.diff}\n",
                         flush=True,
                     )
-                if mutant.outcome != "nothing":
+                if mutant.outcome != "no effect":
                     tried.append(mutant)
     return report(modules, tried)
 
 
 def find(module: str, scratch: str) -> Iterator[Mutant]:
-    """Give every change that cosmic-ray's operators make of a module."""
+    """Yield every mutant that cosmic-ray's operators create from a module."""
     with use_db(Path(scratch, module.replace("/", "-"))) as session:
         cosmic_ray.commands.init([ROOT / PACKAGE / f"{module}.py"], session, {})
         for item in session.work_items:
@@ -86,7 +91,7 @@ def find(module: str, scratch: str) -> Iterator[Mutant]:
 
 
 def start(scratch: str) -> None:
-    """Give a worker a copy of the project, and make the tests import that."""
+    """Copy the project for a worker, and make its tests import the copy."""
     copy = Path(scratch, f"copy-{os.getpid()}").resolve()
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__"))
     os.chdir(copy)
@@ -95,15 +100,15 @@ def start(scratch: str) -> None:
     imports = "import mountsea_banana, mountsea_api; print(mountsea_banana.__file__)"
     _, output = run_tests(f'{sys.executable} -c "{imports}"', TIMEOUT)
     if Path(output.strip()) != copy / PACKAGE / "__init__.py":
-        raise RuntimeError(f"the tests would not import the copy in {copy}, but {output}")
+        raise RuntimeError(f"the tests must import the copy in {copy}, but import {output}")
 
 
 def attempt(mutant: Mutant) -> Mutant:
-    """Return the mutant with what the tests say to it."""
+    """Run the tests with a mutant; return it with its outcome."""
     path = PACKAGE / f"{mutant.module}.py"
     source = path.read_text("utf-8")
     changed = mutate_code(source, get_operator(mutant.operator)(), mutant.occurrence)
-    if changed is None or meaning(changed) in (None, meaning(source)):
+    if changed is None or normalized(changed) in (None, normalized(source)):
         return mutant
     path.write_text(changed, "utf-8")
     try:
@@ -120,21 +125,21 @@ def attempt(mutant: Mutant) -> Mutant:
 
 
 def survives() -> bool:
-    """Say whether all tests pass."""
+    """Return whether all tests pass."""
     command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {SETTINGS['tests']}"
     outcome, _ = run_tests(command, TIMEOUT)
     return bool(outcome == "survived")
 
 
 def changed_line(diff: Sequence[str]) -> str:
-    """Return the new line of a change, or `no` and the old one, without the indentation."""
+    """Return the added line of a diff, or `no` and the removed one, without indentation."""
     new = " ".join(" ".join(line[1:].split()) for line in diff if line.startswith("+"))
     old = " ".join(" ".join(line[1:].split()) for line in diff if line.startswith("-"))
     return new or f"no {old}"
 
 
-class _Meaning(ast.NodeTransformer):
-    """Takes out what no run depends on: annotations, and which arguments have to be named."""
+class _Normalizer(ast.NodeTransformer):
+    """Removes what has no effect on a run: annotations, and which arguments are keyword-only."""
 
     def visit_arguments(self, node: ast.arguments) -> ast.AST:
         node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
@@ -149,25 +154,25 @@ class _Meaning(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-def meaning(source: str) -> str | None:
-    """Return what a module does; None where it does not compile."""
+def normalized(source: str) -> str | None:
+    """Return a module's code without what has no effect on a run; None if it doesn't compile."""
     try:
-        return ast.dump(_Meaning().visit(ast.parse(source)))
+        return ast.dump(_Normalizer().visit(ast.parse(source)))
     except SyntaxError:
         return None
 
 
 def is_unexplained(mutant: Mutant) -> bool:
-    """Say whether a mutant survived that should not have."""
+    """Return whether a mutant survived without an explanation in `tests/mutants.toml`."""
     return mutant.outcome == "survived" and (mutant.module, mutant.line) not in EXPLAINED
 
 
 def report(modules: Sequence[str], mutants: Sequence[Mutant]) -> int:
-    """Print the figures of each module, and explanations of nothing; return the exit status."""
+    """Print the figures per module, and outdated explanations; return the exit status."""
     survivors = {(each.module, each.line) for each in mutants if each.outcome == "survived"}
     stale = sorted(each for each in EXPLAINED - survivors if each[0] in modules)
     for module, line in stale:
-        print(f"{module}: explained in tests/mutants.toml, and there is no such survivor: {line}")
+        print(f"{module}: no such survivor; remove it from tests/mutants.toml: {line}")
     print(f"{'module':<22}{'mutants':>9}{'killed':>9}{'explained':>11}{'unexplained':>13}")
     for name, of in [*((module, [module]) for module in modules), ("all", modules)]:
         here = [each for each in mutants if each.module in of]

@@ -1,14 +1,15 @@
-"""Say what a change of the spec means for people who call the API, the client or the wrapper.
+"""List the changes to the spec, and whether each one breaks code that uses the API or this client.
 
     python scripts/spec_diff.py [--base REF-OR-FILE] [--format markdown]
 
-Each line is `breaking:` (something that worked will fail), `risky:` (it need not fail, and wants a
-look) or `compatible:`, with the place and one sentence. Exits with 1 where anything is breaking, 0
-otherwise, 2 where there is nothing to compare.
+Each line has a level, a location and a description. The levels are `breaking` (something that
+worked will fail), `risky` (something may fail; review it) and `compatible`.
 
-Where oasdiff is on PATH, what it finds breaking follows as a second opinion: it knows parts of
-OpenAPI that this tool does not look into. It has no say in the exit status, which is to be the same
-on every machine.
+Exit status: 0 if nothing is breaking, 1 if anything is, 2 if a spec can't be read.
+
+If oasdiff is on PATH, its breaking changes follow as a second opinion, since it covers parts of
+OpenAPI that this tool doesn't. They don't affect the exit status, which must be the same on every
+machine.
 """
 
 from __future__ import annotations
@@ -36,22 +37,22 @@ Node = Mapping[str, Any]
 
 
 class DiffError(Exception):
-    """Why two specs cannot be compared, in one line for a person."""
+    """A spec cannot be read; the message is one line."""
 
 
 @frozen
 class Change:
-    """One difference, and what it means."""
+    """One difference between two specs, and its level."""
 
     level: str
-    place: str
+    location: str
     sentence: str
 
     def __str__(self) -> str:
-        return f"{self.level}: {self.place}: {self.sentence}"
+        return f"{self.level}: {self.location}: {self.sentence}"
 
 
-# For each limit: whether a higher value is the tighter one.
+# Maps each limit to whether a higher value is stricter.
 LIMITS = {
     "minimum": True,
     "minLength": True,
@@ -62,13 +63,20 @@ LIMITS = {
     "maxItems": False,
     "maxProperties": False,
 }
-# What a request must keep, or an answer promises, and no order says which of two is tighter.
-FORMS = ("pattern", "format", "multipleOf", "uniqueItems", "exclusiveMinimum", "exclusiveMaximum")
-# What this tool does not look into.
-OPAQUE = ("allOf", "anyOf", "oneOf", "not", "additionalProperties", "discriminator")
+# Constraints without an order: of two values, neither is stricter.
+OTHER_CONSTRAINTS = (
+    "pattern",
+    "format",
+    "multipleOf",
+    "uniqueItems",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+)
+# Reported as changed, without comparing their contents.
+NOT_COMPARED = ("allOf", "anyOf", "oneOf", "not", "additionalProperties", "discriminator")
 
-# What a change means to whoever sends a request, and to whoever reads an answer.
-MEANING = {
+# The level of each kind of change: in a request, and in a response.
+LEVELS_BY_KIND = {
     "property removed": ("breaking", "breaking"),
     "property added": ("compatible", "compatible"),
     "required property added": ("breaking", "compatible"),
@@ -83,22 +91,24 @@ MEANING = {
     "enum dropped": ("compatible", "risky"),
     "limit tightened": ("breaking", "compatible"),
     "limit loosened": ("compatible", "risky"),
-    "form introduced": ("breaking", "compatible"),
-    "form changed": ("breaking", "risky"),
-    "form dropped": ("compatible", "risky"),
+    "constraint introduced": ("breaking", "compatible"),
+    "constraint changed": ("breaking", "risky"),
+    "constraint dropped": ("compatible", "risky"),
     "default changed": ("risky", "compatible"),
     "schema renamed": ("breaking", "breaking"),
-    "words changed": ("risky", "compatible"),
-    "opaque": ("risky", "risky"),
+    "description changed": ("risky", "compatible"),
+    "not compared": ("risky", "risky"),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--base", default="HEAD", help="a git reference or a file")
-    parser.add_argument("--spec", type=Path, default=SPEC)
-    parser.add_argument("--format", choices=("text", "markdown"), default="text")
+    parser.add_argument("--base", default="HEAD", help="old spec: a git reference or a file [HEAD]")
+    parser.add_argument("--spec", type=Path, default=SPEC, help="new spec [openapi.yaml]")
+    parser.add_argument(
+        "--format", choices=("text", "markdown"), default="text", help="output format [text]"
+    )
     options = parser.parse_args(arguments)
     try:
         base = read_base(options.base)
@@ -106,18 +116,18 @@ def main(arguments: list[str] | None = None) -> int:
     except DiffError as error:
         print(f"spec-diff: {error}", file=sys.stderr)
         return 2
-    opinion = oasdiff(base, options.spec)
+    second_opinion = oasdiff(base, options.spec)
     if options.format == "markdown":
-        print("\n".join(markdown(changes, opinion)))
+        print("\n".join(markdown(changes, second_opinion)))
     else:
-        print("\n".join(map(str, changes)) or "spec-diff: nothing changed")
-        for line in opinion:
+        print("\n".join(map(str, changes)) or "spec-diff: no changes")
+        for line in second_opinion:
             print(f"oasdiff: {line}")
     return int(any(change.level == "breaking" for change in changes))
 
 
 def read_base(base: str) -> bytes:
-    """Return the spec at a git reference, or in a file. Raises DiffError."""
+    """Return the bytes of the spec in a file or at a git reference. Raises DiffError."""
     if Path(base).is_file():
         return Path(base).read_bytes()
     shown = subprocess.run(  # noqa: S603
@@ -127,12 +137,12 @@ def read_base(base: str) -> bytes:
         check=False,
     )
     if shown.returncode or base.startswith("-"):
-        raise DiffError(f"{base!r} is neither a file nor a git reference that has {SPEC.name}")
+        raise DiffError(f"{base!r} is neither a file nor a git reference with {SPEC.name}")
     return shown.stdout
 
 
 def read_file(path: Path) -> Node:
-    """Return the spec in a file. Raises DiffError."""
+    """Return the spec in a file. Raises DiffError if it can't be read or is invalid."""
     try:
         return read(path.read_bytes(), path.name)
     except OSError as error:
@@ -140,82 +150,85 @@ def read_file(path: Path) -> Node:
 
 
 def read(content: bytes, name: str) -> Node:
-    """Return the spec in a text. Raises DiffError."""
+    """Return the spec in `content`. Raises DiffError, which names it `name`, if it is invalid."""
     try:
         document = yaml.safe_load(content)
     except (yaml.YAMLError, ValueError) as error:
-        raise DiffError(f"{name} is no YAML: {' '.join(str(error).split())}") from error
+        raise DiffError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
     try:
         validate(document)
-    except Exception as error:  # the validator's own failures too, on what is no document at all
-        raise DiffError(f"{name} is no OpenAPI document: {error!r:.200}") from error
+    except Exception as error:  # the validator also raises KeyError and others on odd documents
+        raise DiffError(f"{name} is not a valid OpenAPI document: {error!r:.200}") from error
     spec: Node = document
     return spec
 
 
 def oasdiff(base: bytes, spec: Path) -> list[str]:
-    """Return what oasdiff finds breaking, or why it could not; empty where it is not on PATH."""
+    """Return oasdiff's breaking changes, or why it failed; empty if it is not on PATH."""
     program = shutil.which("oasdiff")
     if program is None:
         return []
     with tempfile.TemporaryDirectory() as folder:
-        # Its lines name the files, so these are named alike on every machine.
+        # The output contains the file names, so they must be the same on every machine.
         Path(folder, "old.yaml").write_bytes(base)
         Path(folder, "new.yaml").write_bytes(spec.read_bytes())
-        # A file and no pipe: a child of the program could hold a pipe open beyond the time-out.
-        with Path(folder, "said").open("w+b") as said:
+        # A file rather than a pipe: a child process could hold a pipe open after the timeout.
+        with Path(folder, "output").open("w+b") as output:
             try:
                 run = subprocess.run(  # noqa: S603
                     [program, "breaking", "old.yaml", "new.yaml", "--format", "singleline"],
                     cwd=folder,
                     stdin=subprocess.DEVNULL,
-                    stdout=said,
+                    stdout=output,
                     stderr=subprocess.STDOUT,
                     timeout=OASDIFF_SECONDS,
                     check=False,
                 )
             except subprocess.TimeoutExpired:
-                return [f"no answer within {OASDIFF_SECONDS:g} seconds"]
+                return [f"timed out after {OASDIFF_SECONDS:g} seconds"]
             except OSError as error:
-                return [f"cannot be run: {error.strerror}"]
-            said.seek(0)
-            lines = [
-                line for line in said.read().decode(errors="replace").splitlines() if line.strip()
-            ]
+                return [f"cannot start: {error.strerror}"]
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+            lines = [line for line in text.splitlines() if line.strip()]
     return lines if run.returncode == 0 else [f"failed with exit status {run.returncode}:", *lines]
 
 
-def markdown(changes: list[Change], opinion: list[str]) -> Iterator[str]:
-    """Give the lines of a pull request's text."""
+def markdown(changes: list[Change], second_opinion: list[str]) -> Iterator[str]:
+    """Yield the lines of a pull request's description."""
     for level in LEVELS:
         found = [change for change in changes if change.level == level]
         if found:
             yield f"### {level.capitalize()}\n"
-            yield from (f"- `{change.place}`: {change.sentence}" for change in found)
+            yield from (f"- `{change.location}`: {change.sentence}" for change in found)
             yield ""
     if not changes:
         yield "The spec did not change."
-    if opinion:
+    if second_opinion:
         yield "\n### oasdiff\n"
-        yield from (f"    {line}" for line in opinion)
+        yield from (f"    {line}" for line in second_opinion)
 
 
 def compare(old: Node, new: Node) -> list[Change]:
-    """Return what changed from one document to another, the worst first."""
+    """Return the changes from `old` to `new`, most severe first."""
     changes = list(_compare(old, new))
-    return sorted(dict.fromkeys(changes), key=lambda each: (LEVELS.index(each.level), each.place))
+    return sorted(
+        dict.fromkeys(changes), key=lambda each: (LEVELS.index(each.level), each.location)
+    )
 
 
 def _compare(old: Node, new: Node) -> Iterator[Change]:
     if _urls(old) != _urls(new):
-        yield Change("risky", "servers", f"{', '.join(_urls(old))} became {', '.join(_urls(new))}")
+        yield Change(
+            "risky", "servers", f"changed from {', '.join(_urls(old))} to {', '.join(_urls(new))}"
+        )
     if old.get("info", {}).get("version") != new.get("info", {}).get("version"):
-        yield Change("compatible", "info", f"the version is now {new['info'].get('version')}")
+        yield Change("compatible", "info", f"version changed to {new['info'].get('version')}")
     before, after = _operations(old), _operations(new)
     for name in sorted(before.keys() - after.keys()):
-        yield Change("breaking", name, "the operation is gone")
+        yield Change("breaking", name, "operation removed")
     for name in sorted(after.keys() - before.keys()):
-        yield Change("compatible", name, "the operation is new")
+        yield Change("compatible", name, "operation added")
     for name in sorted(before.keys() & after.keys()):
         yield from _Comparison(old, new, name).operation(before[name], after[name])
 
@@ -225,7 +238,7 @@ def _urls(document: Node) -> list[str]:
 
 
 def _operations(document: Node) -> dict[str, Node]:
-    """Return each operation, with its path's parameters and the document's security."""
+    """Return every operation, with the settings it inherits from its path and the document."""
     return {
         f"{method.upper()} {path}": {
             "security": document.get("security", []),
@@ -240,23 +253,21 @@ def _operations(document: Node) -> dict[str, Node]:
 
 
 class _Comparison:
-    """Compares one operation of two documents."""
+    """Compares one operation in two documents."""
 
     def __init__(self, old: Node, new: Node, name: str) -> None:
         self._old, self._new, self._name = old, new, name
 
     def operation(self, old: Node, new: Node) -> Iterator[Change]:
         if old.get("operationId") != new.get("operationId"):
-            sentence = f"the operationId {old.get('operationId')} became {new.get('operationId')}"
+            sentence = _changed("operationId", old.get("operationId"), new.get("operationId"))
             yield Change("breaking", self._name, f"{sentence}: the generated module is renamed")
         if old.get("tags", [])[:1] != new.get("tags", [])[:1]:
-            yield Change(
-                "breaking", self._name, "the first tag changed: the generated module moved"
-            )
+            yield Change("breaking", self._name, "first tag changed: the generated module moves")
         if _urls(old) != _urls(new):
-            yield Change("risky", self._name, "the servers of its own changed")
+            yield Change("risky", self._name, "servers of this operation changed")
         if new.get("deprecated") and not old.get("deprecated"):
-            yield Change("risky", self._name, "the operation is deprecated now")
+            yield Change("risky", self._name, "operation deprecated")
         yield from self._security(_keys(old, self._old), _keys(new, self._new))
         yield from self._parameters(
             [_resolved(each, self._old) for each in old["parameters"]],
@@ -268,41 +279,43 @@ class _Comparison:
         )
         yield from self._responses(old.get("responses", {}), new.get("responses", {}))
         if old.get("description") != new.get("description"):
-            yield Change("risky", self._name, "the description changed: does a rule stand in it?")
+            yield Change("risky", self._name, "description changed: check it for new rules")
 
     def _security(self, old: list[Node], new: list[Node]) -> Iterator[Change]:
         if new and not old:
-            yield Change("breaking", self._name, "a key is needed now")
+            yield Change("breaking", self._name, "an API key is now required")
         elif old and not new:
-            yield Change("compatible", self._name, "no key is needed any more")
+            yield Change("compatible", self._name, "an API key is no longer required")
         elif old != new:
-            yield Change("breaking", self._name, "the key is another, or goes elsewhere")
+            yield Change(
+                "breaking", self._name, "the API key is a different one, or is sent differently"
+            )
 
     def _parameters(self, old: list[Node], new: list[Node]) -> Iterator[Change]:
         before = {f"{each['in']} {each['name']}": each for each in old}
         after = {f"{each['in']} {each['name']}": each for each in new}
         for key in before.keys() | after.keys():
-            place = f"{self._name} {key}"
+            location = f"{self._name} {key}"
             if key not in after:
-                yield Change("breaking", place, "the parameter is gone")
+                yield Change("breaking", location, "parameter removed")
                 continue
             is_required = bool(after[key].get("required"))
             if key not in before:
                 level = "breaking" if is_required else "compatible"
-                yield Change(level, place, f"the parameter is new{' and required' * is_required}")
+                yield Change(level, location, f"{'required ' * is_required}parameter added")
                 continue
             if is_required and not before[key].get("required"):
-                yield Change("breaking", place, "the parameter is required now")
+                yield Change("breaking", location, "parameter is now required")
             if not is_required and before[key].get("required"):
-                yield Change("compatible", place, "the parameter is optional now")
+                yield Change("compatible", location, "parameter is now optional")
             schemas = before[key].get("schema", {}), after[key].get("schema", {})
-            yield from self._schema(*schemas, place, is_request=True)
+            yield from self._schema(*schemas, location, is_request=True)
 
     def _request(self, old: Node, new: Node) -> Iterator[Change]:
-        place = f"{self._name} request"
+        location = f"{self._name} request"
         if new.get("required") and not old.get("required"):
-            yield Change("breaking", place, "the body is required now")
-        yield from self._content(old, new, place, is_request=True)
+            yield Change("breaking", location, "request body is now required")
+        yield from self._content(old, new, location, is_request=True)
 
     def _responses(self, old: Node, new: Node) -> Iterator[Change]:
         before, after = (
@@ -314,32 +327,34 @@ class _Comparison:
             for responses, document in ((old, self._old), (new, self._new))
         )
         for status in sorted(before.keys() - after.keys()):
-            yield Change("breaking", self._name, f"the success is no longer {status}")
+            yield Change("breaking", self._name, f"success status {status} removed")
         for status in sorted(after.keys() - before.keys()):
-            yield Change("risky", self._name, f"a success may be {status} now")
+            yield Change("risky", self._name, f"success status {status} added")
         for status in sorted(before.keys() & after.keys()):
-            place = f"{self._name} {status}"
-            yield from self._content(before[status], after[status], place, is_request=False)
+            location = f"{self._name} {status}"
+            yield from self._content(before[status], after[status], location, is_request=False)
 
-    def _content(self, old: Node, new: Node, place: str, *, is_request: bool) -> Iterator[Change]:
+    def _content(
+        self, old: Node, new: Node, location: str, *, is_request: bool
+    ) -> Iterator[Change]:
         before, after = old.get("content", {}), new.get("content", {})
         for media_type in sorted(before.keys() - after.keys()):
-            yield Change("breaking", place, f"{media_type} is gone")
+            yield Change("breaking", location, f"media type {media_type} removed")
         for media_type in sorted(after.keys() - before.keys()):
-            yield Change("compatible", place, f"{media_type} is new")
+            yield Change("compatible", location, f"media type {media_type} added")
         for media_type in sorted(before.keys() & after.keys()):
             schemas = before[media_type].get("schema", {}), after[media_type].get("schema", {})
-            yield from self._schema(*schemas, place, is_request=is_request)
+            yield from self._schema(*schemas, location, is_request=is_request)
 
     def _schema(
-        self, old: Node, new: Node, place: str, *, is_request: bool, seen: tuple[str, ...] = ()
+        self, old: Node, new: Node, location: str, *, is_request: bool, seen: tuple[str, ...] = ()
     ) -> Iterator[Change]:
-        def change(kind: str, sentence: str, at: str = place) -> Change:
-            return Change(MEANING[kind][0 if is_request else 1], at, sentence)
+        def change(kind: str, sentence: str, at: str = location) -> Change:
+            return Change(LEVELS_BY_KIND[kind][0 if is_request else 1], at, sentence)
 
         names = _reference(old), _reference(new)
         if names[0] != names[1] and all(names):
-            sentence = f"the schema {names[0]} became {names[1]}: the generated class is renamed"
+            sentence = f"schema {names[0]} replaced by {names[1]}: the generated class is renamed"
             yield change("schema renamed", sentence)
         if names[0] and names[0] in seen:
             return
@@ -348,36 +363,36 @@ class _Comparison:
         yield from _values(old, new, change)
         before, after = old.get("properties", {}), new.get("properties", {})
         for name in before.keys() | after.keys():
-            at = f"{place}.{name}"
+            at = f"{location}.{name}"
             was_required = name in old.get("required", [])
             is_required = name in new.get("required", [])
             if name not in after:
-                yield change("property removed", "the property is gone", at)
+                yield change("property removed", "property removed", at)
             elif name not in before:
                 kind = "required property added" if is_required else "property added"
-                yield change(kind, f"the property is new{' and required' * is_required}", at)
+                yield change(kind, kind, at)
             else:
                 if is_required and not was_required:
-                    yield change("made required", "the property is required now", at)
+                    yield change("made required", "property is now required", at)
                 if was_required and not is_required:
-                    yield change("made optional", "the property may be absent now", at)
+                    yield change("made optional", "property is now optional", at)
                 yield from self._schema(
                     before[name], after[name], at, is_request=is_request, seen=seen
                 )
         if "items" in old and "items" in new:
             yield from self._schema(
-                old["items"], new["items"], f"{place}[]", is_request=is_request, seen=seen
+                old["items"], new["items"], f"{location}[]", is_request=is_request, seen=seen
             )
 
 
 def _values(old: Node, new: Node, change: Callable[[str, str], Change]) -> Iterator[Change]:
-    """Give what changed in a schema itself, not in its parts."""
+    """Yield the changes to a schema itself, without its properties and items."""
     if old.get("type") != new.get("type"):
-        yield change("type changed", f"the type {old.get('type')} became {new.get('type')}")
+        yield change("type changed", _changed("type", old.get("type"), new.get("type")))
     if new.get("nullable") and not old.get("nullable"):
-        yield change("made nullable", "it may be null now")
+        yield change("made nullable", "null is now allowed")
     if old.get("nullable") and not new.get("nullable"):
-        yield change("made not nullable", "it may not be null any more")
+        yield change("made not nullable", "null is no longer allowed")
     yield from _enum(old.get("enum"), new.get("enum"), change)
     for name, is_higher_tighter in LIMITS.items():
         was, now = old.get(name), new.get(name)
@@ -385,35 +400,37 @@ def _values(old: Node, new: Node, change: Callable[[str, str], Change]) -> Itera
             continue
         is_tighter = was is None or (now is not None and (now > was) == is_higher_tighter)
         kind = "limit tightened" if is_tighter else "limit loosened"
-        yield change(kind, f"{name} was {_shown(was)} and is {_shown(now)}")
-    for name in FORMS:
+        yield change(kind, _changed(name, was, now))
+    for name in OTHER_CONSTRAINTS:
         was, now = old.get(name), new.get(name)
         if was != now:
             kind = "introduced" if was is None else "dropped" if now is None else "changed"
-            yield change(f"form {kind}", f"{name} was {_shown(was)} and is {_shown(now)}")
+            yield change(f"constraint {kind}", _changed(name, was, now))
     if old.get("default") != new.get("default"):
-        shown = _shown(old.get("default")), _shown(new.get("default"))
-        yield change("default changed", f"the default was {shown[0]} and is {shown[1]}")
+        sentence = _changed("default", old.get("default"), new.get("default"))
+        yield change("default changed", sentence)
     if old.get("description") != new.get("description"):
-        yield change("words changed", "the description changed: does a rule stand in it?")
-    for name in OPAQUE:
+        yield change("description changed", "description changed: check it for new rules")
+    for name in NOT_COMPARED:
         if old.get(name) != new.get(name):
-            yield change("opaque", f"{name} changed, which this tool does not look into")
+            yield change("not compared", f"{name} changed: review it manually")
 
 
 def _enum(
     old: list[Any] | None, new: list[Any] | None, change: Callable[[str, str], Change]
 ) -> Iterator[Change]:
     if old is None and new is not None:
-        yield change("enum introduced", f"only {', '.join(map(str, new))} are allowed now")
+        yield change(
+            "enum introduced", f"only these values are now allowed: {', '.join(map(str, new))}"
+        )
     if old is not None and new is None:
-        yield change("enum dropped", "any value may stand here now")
+        yield change("enum dropped", "any value is now allowed")
     for value in old or [] if new is not None else []:
         if value not in (new or []):
-            yield change("value removed", f"the value {value} is gone")
+            yield change("value removed", f"value {value} removed")
     for value in new or [] if old is not None else []:
         if value not in (old or []):
-            yield change("value added", f"the value {value} is new")
+            yield change("value added", f"value {value} added")
 
 
 def _reference(schema: Node) -> str:
@@ -421,7 +438,7 @@ def _reference(schema: Node) -> str:
 
 
 def _resolved(node: Node, document: Node) -> Node:
-    """Return what a reference stands for; anything else as it is."""
+    """Return the target of a reference, or the node itself if it isn't one."""
     while "$ref" in node:
         kind, name = ["", *str(node["$ref"]).split("/")][-2:]
         node = document.get("components", {}).get(kind, {}).get(name, {})
@@ -429,7 +446,7 @@ def _resolved(node: Node, document: Node) -> Node:
 
 
 def _keys(operation: Node, document: Node) -> list[Node]:
-    """Return the keys that an operation needs, each set of them with where they go."""
+    """Return the security requirements of an operation, with the details of each scheme."""
     schemes = document.get("components", {}).get("securitySchemes", {})
     parts = ("type", "scheme", "in", "name")
     return [
@@ -438,8 +455,12 @@ def _keys(operation: Node, document: Node) -> list[Node]:
     ]
 
 
-def _shown(value: Any) -> str:
-    return "not given" if value is None else str(value)
+def _changed(name: str, was: Any, now: Any) -> str:
+    if was is None:
+        return f"{name} {now} added"
+    if now is None:
+        return f"{name} {was} removed"
+    return f"{name} changed from {was} to {now}"
 
 
 if __name__ == "__main__":

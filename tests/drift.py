@@ -1,4 +1,7 @@
-"""What a spec leaves to be decided by a person: one line each, which says what and where."""
+"""The decisions that a changed spec leaves to the developer.
+
+Each check yields one line per decision, which names the change and the code to edit.
+"""
 
 from __future__ import annotations
 
@@ -11,43 +14,41 @@ from mountsea_banana.rules import _options, _rules
 
 TASK_SCHEMA = "TaskResultDto"
 
-# What the wrapper makes of each operation of the spec; one that it does not offer has the reason.
+# How the wrapper offers each operation of the spec.
 OFFERED = {
     "POST /gemini/image/generate": "NanoBanana.generate, .edit and .submit",
     "GET /gemini/task/result": "Task.fetch and .wait",
 }
+# The operations that it does not offer, each with the reason.
 NOT_OFFERED: Mapping[str, str] = {}
 
 
 def literals(hint: Any) -> set[str]:
-    """Return every text that a type of literals allows."""
+    """Return every string that a `Literal` type allows, nested ones included."""
     if isinstance(hint, str):
         return {hint}
     return set().union(*(literals(each) for each in get_args(hint)))
 
 
+# For each field with an enum: the values that the code handles, and the places that list them.
 DECIDED = {
-    "action": (
-        {"generate", "edit"},
-        "offer it as a method in client/_client.py and client/_async_client.py",
-    ),
+    "action": ({"generate", "edit"}, "the methods of _client.py and _async_client.py"),
     "model": (
         literals(_options.Model),
-        "add it to Model in rules/_options.py, add an overload in client/_client.py and "
-        "client/_async_client.py, and state in RESOLUTION_MODELS and WIDE_RATIO_MODELS of "
-        "rules/_rules.py and in contract/rules.overlay.yaml what it allows",
+        "the types in _options.py, the overloads in _client.py and _async_client.py, "
+        "RESOLUTION_MODELS and WIDE_RATIO_MODELS in _rules.py, and rules.overlay.yaml",
     ),
     "aspect_ratio": (
         literals(_options.AspectRatio),
-        "put it into StandardRatio or WideRatio of _options.py, and where it is wide into "
-        "WIDE_RATIOS of _rules.py and into rules.overlay.yaml",
+        "StandardRatio or WideRatio in _options.py, and for a wide ratio also WIDE_RATIOS in "
+        "_rules.py and rules.overlay.yaml",
     ),
-    "resolution": (literals(_options.Resolution), "put it into Resolution of _options.py"),
+    "resolution": (literals(_options.Resolution), "Resolution in _options.py"),
 }
 
 
 def undecided(document: Mapping[str, Any]) -> list[str]:
-    """Return a line for everything in a spec that the rules and the wrapper do not account for."""
+    """Return every decision that a spec leaves open."""
     return [
         *schemas(document),
         *(line for name in DECIDED for line in values(document, name)),
@@ -67,27 +68,28 @@ def schemas(document: Mapping[str, Any]) -> Iterator[str]:
     for name in (RULES_SCHEMA, TASK_SCHEMA):
         if name not in document["components"]["schemas"]:
             yield (
-                f"the schema {name} is gone from openapi.yaml: if it has another name now, write "
-                "that where `git grep` finds the old one in wrapper and tests"
+                f"schema {name} was removed from openapi.yaml: if it was renamed, use the new name "
+                f"everywhere `git grep {name} wrapper tests` finds the old one"
             )
 
 
 def values(document: Mapping[str, Any], name: str) -> Iterator[str]:
-    decided, what_to_do = DECIDED[name]
+    decided, places = DECIDED[name]
     published = set(properties(document, RULES_SCHEMA).get(name, {}).get("enum", []))
-    new, gone = sorted(published - decided), sorted(decided - published)
+    new, removed = sorted(published - decided), sorted(decided - published)
     if new:
-        yield f"{name} {', '.join(new)} is new in openapi.yaml: {what_to_do}"
-    if gone:
-        yield f"{name} {', '.join(gone)} is gone from openapi.yaml: undo this: {what_to_do}"
+        yield f"openapi.yaml now allows {name} {', '.join(new)}: update {places}"
+    if removed:
+        yield f"openapi.yaml no longer allows {name} {', '.join(removed)}: update {places}"
 
 
 def default(document: Mapping[str, Any]) -> Iterator[str]:
     found = properties(document, RULES_SCHEMA).get("model", {}).get("default")
     if found != _rules.DEFAULT_MODEL:
         yield (
-            f"the default model is {found} in openapi.yaml: write it into DEFAULT_MODEL of "
-            "_rules.py and into rules.overlay.yaml, and give it the overload without `model`"
+            f"the default model in openapi.yaml is now {found}: update DEFAULT_MODEL in _rules.py, "
+            "rules.overlay.yaml, and the overloads without `model` in _client.py and "
+            "_async_client.py"
         )
 
 
@@ -100,11 +102,11 @@ def descriptions(node: Any) -> Iterator[str]:
 
 def sentence(document: Mapping[str, Any], rule: _rules.Rule) -> Iterator[str]:
     schema = document["components"]["schemas"].get(RULES_SCHEMA, {})
-    said = [" ".join(each.split()) for each in descriptions(schema)]
-    if not any(" ".join(rule.sentence.split()) in each for each in said):
+    published = [" ".join(each.split()) for each in descriptions(schema)]
+    if not any(" ".join(rule.sentence.split()) in each for each in published):
         yield (
-            f"openapi.yaml no longer says {rule.sentence!r}: see whether the rule {rule.id} still "
-            "holds, and bring _rules.py and rules.overlay.yaml up to date"
+            f"openapi.yaml no longer has the sentence {rule.sentence!r}: check whether the rule "
+            f"{rule.id} still applies, and update _rules.py and rules.overlay.yaml"
         )
 
 
@@ -115,17 +117,17 @@ def operations(document: Mapping[str, Any]) -> Iterator[str]:
         for method in METHODS
         if method in item
     }
-    known = OFFERED.keys() | NOT_OFFERED.keys()
-    for name in sorted(published - known):
+    listed = OFFERED.keys() | NOT_OFFERED.keys()
+    for name in sorted(published - listed):
         yield (
-            f"{name} is new in openapi.yaml: offer it in the wrapper, or list it in NOT_OFFERED of "
-            "tests/drift.py with a reason"
+            f"{name} was added to openapi.yaml: offer it in the wrapper, or list it in NOT_OFFERED "
+            "in tests/drift.py with a reason"
         )
-    for name in sorted(known - published):
-        yield f"{name} is gone from openapi.yaml: take it out of the wrapper and of tests/drift.py"
+    for name in sorted(listed - published):
+        yield f"{name} was removed from openapi.yaml: remove it from the wrapper and tests/drift.py"
 
 
 def statuses(document: Mapping[str, Any]) -> Iterator[str]:
     status = properties(document, TASK_SCHEMA).get("status", {})
     for value in sorted(set(status.get("enum", [])) - _polling.OPEN - _polling.FINAL):
-        yield f"the status {value} is new in openapi.yaml: put it into OPEN or FINAL of _polling.py"
+        yield f"openapi.yaml now allows status {value}: add it to OPEN or FINAL in _polling.py"

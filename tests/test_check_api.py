@@ -1,4 +1,4 @@
-"""The check of the public names says when a release must be major, and raises no other alarm."""
+"""`check_api` asks for a major version if the public API breaks, and only then."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CLIENT = "wrapper/mountsea_banana/client/_client.py"
 RESULTS = "wrapper/mountsea_banana/client/_snapshots.py"
 VERSION = "wrapper/mountsea_banana/_version.py"
 
-# A file, a text in it, and what stands there afterwards.
+# A file, a string in it, and its replacement.
 Edit = tuple[str, str, str]
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository of both packages, whose only commit is the release v1.4.2."""
+    """A repository with all packages, whose only commit is release v1.4.2."""
     for source in set(check_api.SOURCES.values()):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / source, tmp_path / source, ignore=ignored)
@@ -53,12 +53,12 @@ def change(project: Path, *edits: Edit) -> None:
 
 BREAKING: list[tuple[str, list[Edit], str]] = [
     (
-        "a parameter goes",
+        "a parameter is removed",
         [(CLIENT, "        max_retries: int = 2,\n", "")],
         "NanoBanana.__init__(max_retries): Parameter was removed",
     ),
     (
-        "a parameter is required",
+        "a parameter becomes required",
         [(CLIENT, "timeout: float = 600,", "timeout: float,")],
         "Task.wait(timeout): Parameter is now required",
     ),
@@ -71,27 +71,27 @@ BREAKING: list[tuple[str, list[Edit], str]] = [
         "breaking: wrapper/mountsea_banana/__init__.py: check_request: Public object was removed",
     ),
     (
-        "an inherited property goes",
+        "an inherited property is removed",
         [(RESULTS, "def trace_id(", "def trace(")],
         "TaskResult.trace_id: Public object was removed",
     ),
     (
-        "a method of the client that is imported late goes",
+        "a method of a lazily imported class is removed",
         [("wrapper/mountsea_banana/client/_async_client.py", "def aclose(", "def close(")],
         "AsyncNanoBanana.aclose: Public object was removed",
     ),
     (
-        "a name of the mock goes",
+        "a name in the mock is removed",
         [("wrapper/mountsea_banana/mock/__init__.py", "MockServer", "Mock")],
         "mock/__init__.py: MockServer: Public object was removed",
     ),
     (
-        "a name of the contract goes",
-        [("wrapper/mountsea_banana/contract/_contract.py", "def problems(", "def mistakes(")],
+        "a name in the contract is removed",
+        [("wrapper/mountsea_banana/contract/_schemas.py", "def problems(", "def errors(")],
         "Schema.problems: Public object was removed",
     ),
     (
-        "a generated field goes",
+        "a generated field is removed",
         [("generated_client/mountsea_api/models/task_id_dto.py", "task_id: str", "id_: str")],
         "TaskIdDto.task_id: Public object was removed",
     ),
@@ -99,26 +99,27 @@ BREAKING: list[tuple[str, list[Edit], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("edits", "said"), [pytest.param(*each[1:], id=each[0]) for each in BREAKING]
+    ("edits", "message"), [pytest.param(*each[1:], id=each[0]) for each in BREAKING]
 )
-def test_what_breaks_is_named_and_the_version_must_be_raised(
-    project: Path, capsys: pytest.CaptureFixture[str], edits: list[Edit], said: str
+def test_a_breaking_change_is_listed_and_needs_a_major_version(
+    project: Path, capsys: pytest.CaptureFixture[str], edits: list[Edit], message: str
 ) -> None:
     change(project, *edits)
     assert check_api.main([]) == 1
     *found, verdict = capsys.readouterr().out.splitlines()
-    assert any(said in line for line in found), found
+    assert any(message in line for line in found), found
     assert all(line.startswith("breaking: ") for line in found)
     assert verdict == (
-        "check-api: the release after v1.4.2 must be major: 2.0.0, and _version.py says 1.4.2"
+        "check-api: breaking changes since v1.4.2 need version 2.0.0 or higher: raise _version.py, "
+        "which has 1.4.2"
     )
 
 
 def test_a_major_release_may_break(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(project, (RESULTS, "def trace_id(", "def trace("), (VERSION, "1.4.2", "2.0.0"))
     assert check_api.main([]) == 0
-    assert "TaskResult.trace_id: Public object was removed" in (said := capsys.readouterr().out)
-    assert said.endswith("these break since v1.4.2, and 2.0.0 is a major release: go ahead\n")
+    assert "TaskResult.trace_id: Public object was removed" in (output := capsys.readouterr().out)
+    assert output.endswith("since v1.4.2 are allowed: 2.0.0 is a major release\n")
 
 
 @pytest.mark.parametrize(
@@ -128,13 +129,13 @@ def test_a_major_release_may_break(project: Path, capsys: pytest.CaptureFixture[
             CLIENT,
             "        max_retries: int = 2,\n",
             "        max_retries: int = 2,\n        proxy: str | None = None,\n",
-            id="an optional parameter comes",
+            id="an optional parameter is added",
         ),
         pytest.param(
             RESULTS,
             "    @property\n    def is_final(",
-            "    def look(self) -> None: ...\n\n    @property\n    def is_final(",
-            id="a method comes",
+            "    def refresh(self) -> None: ...\n\n    @property\n    def is_final(",
+            id="a method is added",
         ),
         pytest.param(
             "wrapper/mountsea_banana/client/_downloads.py",
@@ -142,56 +143,53 @@ def test_a_major_release_may_break(project: Path, capsys: pytest.CaptureFixture[
             "def keep(",
             id="a private module changes",
         ),
-        pytest.param(CLIENT, "def _download(", "def _load(", id="a private method goes"),
+        pytest.param(CLIENT, "def _download(", "def _load(", id="a private method is removed"),
         pytest.param(
             "wrapper/mountsea_banana/harness/__main__.py",
             "SEED",
             "FIRST",
-            id="a command changes inside",
+            id="a module of a command changes",
         ),
     ],
 )
-def test_what_nobody_imports_is_free_to_change(
+def test_other_changes_are_not_breaking(
     project: Path, capsys: pytest.CaptureFixture[str], name: str, old: str, new: str
 ) -> None:
     change(project, (name, old, new))
     assert check_api.main([]) == 0
-    assert capsys.readouterr().out == "check-api: nothing breaks since v1.4.2\n"
+    assert capsys.readouterr().out == "check-api: no breaking changes since v1.4.2\n"
 
 
-def test_without_a_tag_there_is_nothing_to_compare_with(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_tag_the_check_passes(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     git(project, "tag", "--delete", "v1.4.2")
     assert check_api.main([]) == 0
-    assert capsys.readouterr().out == (
-        "check-api: there is no release tag yet, so nothing to compare with\n"
-    )
+    assert capsys.readouterr().out == ("check-api: no release tag yet; nothing to compare\n")
 
 
 @pytest.mark.parametrize("reference", ["nowhere", "--all"])
-def test_a_reference_that_is_none_is_2_and_one_line(
+def test_an_unknown_reference_prints_one_line_and_exits_with_2(
     project: Path, capsys: pytest.CaptureFixture[str], reference: str
 ) -> None:
     assert check_api.main([f"--against={reference}"]) == 2
     assert capsys.readouterr().err == (
-        f"check-api: {reference!r} is no tag or commit of this repository\n"
+        f"check-api: {reference!r} is not a tag or commit of this repository: `git tag` lists the "
+        "tags\n"
     )
 
 
-def test_a_commit_without_the_packages_is_2_and_one_line(
+def test_a_commit_without_the_packages_prints_one_line_and_exits_with_2(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    empty = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's name of a tree without files
-    made = git(project, "commit-tree", empty, "-m", "nothing").strip()
-    assert check_api.main(["--against", made]) == 2
-    said = capsys.readouterr().err
-    assert f"{made} has no mountsea_banana that can be read" in said
-    assert said.count("\n") == 1
+    empty = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # the id of git's empty tree
+    commit = git(project, "commit-tree", empty, "-m", "nothing").strip()
+    assert check_api.main(["--against", commit]) == 2
+    stderr = capsys.readouterr().err
+    assert f"cannot load mountsea_banana at {commit}: " in stderr
+    assert stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("version", "needed"), [("0.1.0", "0.2.0"), ("0.9.7", "0.10.0"), ("1.4.2rc1", "2.0.0")]
 )
-def test_before_1_0_0_the_second_number_tells_of_a_break(version: str, needed: str) -> None:
+def test_before_1_0_0_a_breaking_change_raises_the_second_number(version: str, needed: str) -> None:
     assert check_api.next_major(version) == needed

@@ -1,4 +1,4 @@
-"""Every Python and shell block of README.md and docs/ runs, and the site has no warning."""
+"""Every Python and shell block in README.md and docs/ runs, and the site builds cleanly."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FENCE = re.compile(r"^```(\S+)(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN = ("python", "shell")
 SHOWN = ("json", "text", "yaml")
 
-# A block runs these in place of what would build, install or reach out.
+# Replacements for commands that would build, install or use the network.
 STUBS = {
     "make": f"exec {shutil.which('make')} --dry-run --directory '{ROOT}' \"$@\"",
     "pip": "",
@@ -38,7 +38,7 @@ STUBS = {
 
 
 def blocks(language: str) -> list[object]:
-    """Return the blocks of all pages in a language, each with an id such as `README.md:25`."""
+    """Return all blocks in a language as test parameters, with ids such as `README.md:25`."""
     found: list[object] = []
     for page in PAGES:
         text = page.read_text("utf-8")
@@ -55,10 +55,10 @@ def free_port() -> str:
 
 
 @pytest.fixture
-def _surroundings(
+def _environment(
     banana_server: MockServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a reader has: a folder, a key, a server; its tasks are done at the first look."""
+    """A reader's environment: a folder, an API key and a server whose tasks need one poll."""
     stubs = tmp_path / "stubs"
     stubs.mkdir()
     for name, command in STUBS.items():
@@ -73,16 +73,16 @@ def _surroundings(
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_is_run_or_of_a_kind_that_cannot_be(page: Path) -> None:
+def test_every_block_is_in_a_language_that_is_run_or_only_shown(page: Path) -> None:
     text = page.read_text("utf-8")
     kinds = [found[1] for found in FENCE.finditer(text)]
     assert len(re.findall(r"```", text)) == 2 * len(kinds)
     assert [kind for kind in kinds if kind not in RUN + SHOWN and kind[0] != "{"] == []
 
 
-@pytest.mark.usefixtures("_surroundings")
+@pytest.mark.usefixtures("_environment")
 @pytest.mark.parametrize("block", blocks("python"))
-def test_a_python_block_runs(block: str, pytester: pytest.Pytester) -> None:
+def test_python_blocks_run(block: str, pytester: pytest.Pytester) -> None:
     if name := re.match(r"# (test_\w+)\.py\n", block):
         pytester.makepyfile(**{name[1]: block})
         outcomes = pytester.runpytest_subprocess("-p", "no:schemathesis").parseoutcomes()
@@ -91,13 +91,13 @@ def test_a_python_block_runs(block: str, pytester: pytest.Pytester) -> None:
         exec(compile(block, "block", "exec"), {"__name__": "__main__"})
 
 
-@pytest.mark.usefixtures("_surroundings")
+@pytest.mark.usefixtures("_environment")
 @pytest.mark.parametrize("block", blocks("shell"))
-def test_a_shell_block_runs(block: str, banana_server: MockServer, tmp_path: Path) -> None:
-    said = tmp_path / "said"
+def test_shell_blocks_run(block: str, banana_server: MockServer, tmp_path: Path) -> None:
+    output = tmp_path / "output"
     script = block.replace("http://127.0.0.1:8000", banana_server.url).replace("8765", free_port())
     with (
-        said.open("w") as file,
+        output.open("w") as file,
         subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", script],
             stdout=file,
@@ -108,9 +108,9 @@ def test_a_shell_block_runs(block: str, banana_server: MockServer, tmp_path: Pat
         try:
             process.wait(timeout=60)
         finally:
-            with contextlib.suppress(ProcessLookupError):  # nothing was left running
+            with contextlib.suppress(ProcessLookupError):  # no process is left
                 os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, said.read_text()
+    assert process.returncode == 0, output.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_site_is_made_without_a_warning_and_names_all_that_is_public(site: Path) -> None:
+def test_the_site_builds_without_warnings_and_lists_every_public_name(site: Path) -> None:
     inventory = (site / "objects.inv").read_bytes().partition(b"using zlib.\n")[2]
     listed = {line.split()[0] for line in zlib.decompress(inventory).decode().splitlines()}
     public = {f"mountsea_banana.{name}" for name in mountsea_banana.__all__}
@@ -129,7 +129,7 @@ def test_the_site_is_made_without_a_warning_and_names_all_that_is_public(site: P
     assert public - listed == set()
 
 
-def test_the_pages_need_nothing_from_the_network(site: Path) -> None:
+def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
     for page in site.glob("*.html"):
         loaded = re.findall(r"<(?:script|img|link)[^>]*(?:src|href)=\"(\S+)\"", page.read_text())
         assert [each for each in loaded if "//" in each] == []
@@ -141,7 +141,7 @@ def test_the_table_of_rules_quotes_the_vendor() -> None:
     assert rows == [(rule.id, f'"{rule.sentence}"') for rule in _rules.RULES]
 
 
-def test_the_page_of_errors_names_every_error() -> None:
+def test_the_errors_page_lists_every_error() -> None:
     page = (ROOT / "docs" / "errors-and-money.md").read_text("utf-8")
     kinds = [getattr(mountsea_banana, name) for name in mountsea_banana.__all__]
     errors = [
@@ -151,7 +151,7 @@ def test_the_page_of_errors_names_every_error() -> None:
 
 
 def public_parts(part: griffe.Object | griffe.Alias) -> Iterator[griffe.Object | griffe.Alias]:
-    """Give what is public in a module or class, and in its classes."""
+    """Yield the public members of a module or class, including those of nested classes."""
     for each in (part.all_members if part.is_class else part.members).values():
         if each.is_public and not each.name.startswith("_"):
             yield each

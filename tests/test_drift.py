@@ -1,4 +1,7 @@
-"""The rules, the types and the spec cannot drift apart without a test that says what to decide."""
+"""A spec that no longer matches the rules, the types or the wrapper fails a test.
+
+The failure lists the decisions to make. `pytest -k drift` runs these tests alone.
+"""
 
 from __future__ import annotations
 
@@ -26,34 +29,34 @@ OPTIONS = {
 }
 
 
-def none(lines: Iterable[str]) -> None:
-    """Fail with the lines that say what to decide."""
-    said = "\n".join(lines)
-    assert not said, said
+def assert_none(decisions: Iterable[str]) -> None:
+    """Fail with the list of open decisions, if there are any."""
+    lines = "\n".join(decisions)
+    assert not lines, lines
 
 
-def test_drift_the_schemas_that_the_rules_are_about_are_in_the_spec() -> None:
-    none(drift.schemas(DOCUMENT))
+def test_drift_the_spec_has_the_schemas_that_the_rules_use() -> None:
+    assert_none(drift.schemas(DOCUMENT))
 
 
 @pytest.mark.parametrize("name", drift.DECIDED)
-def test_drift_every_value_of_the_spec_is_decided(name: str) -> None:
-    none(drift.values(DOCUMENT, name))
+def test_drift_the_code_handles_every_value_in_the_spec(name: str) -> None:
+    assert_none(drift.values(DOCUMENT, name))
 
 
-def test_drift_the_default_model_is_that_of_the_spec() -> None:
-    none(drift.default(DOCUMENT))
+def test_drift_the_default_model_matches_the_spec() -> None:
+    assert_none(drift.default(DOCUMENT))
 
 
-def test_drift_the_rules_name_only_values_that_the_spec_has() -> None:
+def test_drift_the_rules_name_only_values_in_the_spec() -> None:
     models = drift.DECIDED["model"][0]
     assert {*_rules.RESOLUTION_MODELS, *_rules.WIDE_RATIO_MODELS} <= models
     assert set(_rules.WIDE_RATIOS) == drift.literals(_options.WideRatio)
 
 
 @pytest.mark.parametrize("rule", _rules.RULES, ids=lambda rule: rule.id)
-def test_drift_a_rule_quotes_what_the_spec_still_says(rule: _rules.Rule) -> None:
-    none(drift.sentence(DOCUMENT, rule))
+def test_drift_a_rule_quotes_a_sentence_in_the_spec(rule: _rules.Rule) -> None:
+    assert_none(drift.sentence(DOCUMENT, rule))
 
 
 def test_drift_the_wrapper_and_the_overlay_have_the_same_rules() -> None:
@@ -62,7 +65,7 @@ def test_drift_the_wrapper_and_the_overlay_have_the_same_rules() -> None:
     ]
 
 
-def test_drift_a_rule_is_broken_only_at_fields_that_the_spec_has() -> None:
+def test_drift_violations_name_only_fields_in_the_spec() -> None:
     worst = {
         "prompt": "x",
         "action": "edit",
@@ -77,11 +80,11 @@ def test_drift_a_rule_is_broken_only_at_fields_that_the_spec_has() -> None:
 
 
 def test_drift_every_operation_is_offered_or_listed_as_not_offered() -> None:
-    none(drift.operations(DOCUMENT))
+    assert_none(drift.operations(DOCUMENT))
 
 
 def test_drift_every_status_is_open_or_final() -> None:
-    none(drift.statuses(DOCUMENT))
+    assert_none(drift.statuses(DOCUMENT))
 
 
 @pytest.mark.parametrize("model", OPTIONS)

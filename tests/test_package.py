@@ -1,4 +1,4 @@
-"""What is in the wheel and in the sdist, and that the wheel works with the sources gone."""
+"""The wheel and the sdist have the right contents, and the wheel works without the sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mountsea_banana import __version__
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_changelog_tells_of_this_version_or_of_what_is_unreleased() -> None:
+def test_the_changelog_starts_with_this_version_or_unreleased_changes() -> None:
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
     released = [heading for heading in headings if heading != "[Unreleased]"]
     assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", each) for each in released)
@@ -31,14 +31,14 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sources() -> set[str]:
-    """Return the files of both packages, as git knows them."""
+    """Return the files of the packages that git tracks."""
     listed = subprocess.check_output(
         ["git", "ls-files", "generated_client", "wrapper"], cwd=ROOT, text=True
     )
     return {line.partition("/")[2] for line in listed.splitlines()}
 
 
-def test_the_wheel_holds_both_packages_the_plugin_and_nothing_else(dist: Path) -> None:
+def test_the_wheel_contains_the_packages_the_plugin_and_nothing_else(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     metadata = f"mountsea_banana-{__version__}.dist-info"
@@ -55,7 +55,7 @@ def test_the_wheel_holds_both_packages_the_plugin_and_nothing_else(dist: Path) -
         assert needed in names
 
 
-def test_the_wheel_brings_the_command_and_the_plugin(dist: Path) -> None:
+def test_the_wheel_installs_the_command_and_the_plugin(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     name = f"mountsea_banana-{__version__}.dist-info/entry_points.txt"
     entry_points = zipfile.ZipFile(wheel).read(name).decode()
@@ -65,7 +65,7 @@ def test_the_wheel_brings_the_command_and_the_plugin(dist: Path) -> None:
     ]
 
 
-def test_the_metadata_names_what_each_extra_adds(dist: Path) -> None:
+def test_the_metadata_lists_the_dependencies_and_extras(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     name = f"mountsea_banana-{__version__}.dist-info/METADATA"
     metadata = zipfile.ZipFile(wheel).read(name).decode()
@@ -80,7 +80,7 @@ def test_the_metadata_names_what_each_extra_adds(dist: Path) -> None:
     assert "Project-URL: API documentation, https://docs.mountsea.ai" in metadata
 
 
-def test_the_sdist_holds_what_the_wheel_is_built_from(dist: Path) -> None:
+def test_the_sdist_contains_what_the_wheel_is_built_from(dist: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -90,9 +90,9 @@ def test_the_sdist_holds_what_the_wheel_is_built_from(dist: Path) -> None:
     assert names - {".gitignore"} == packages | roots
 
 
-def test_the_unpacked_wheel_works_with_the_sources_gone(dist: Path, tmp_path: Path) -> None:
+def test_the_unpacked_wheel_works_without_the_sources(dist: Path, tmp_path: Path) -> None:
     (wheel,) = dist.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(tmp_path)  # noqa: S202 - our own
+    zipfile.ZipFile(wheel).extractall(tmp_path)  # noqa: S202 - built by this test
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "import mountsea_banana, mountsea_api\n"
@@ -100,6 +100,6 @@ def test_the_unpacked_wheel_works_with_the_sources_gone(dist: Path, tmp_path: Pa
         "assert mountsea_banana.check_request({'prompt': 'x', 'action': 'edit'})\n"
         "print(mountsea_banana.__file__, mountsea_api.__file__, len(Contract.load().rules))"
     )
-    said = subprocess.check_output([sys.executable, "-I", "-c", code], text=True, cwd=tmp_path)
-    assert said.count(str(tmp_path)) == 2
-    assert said.endswith(" 5\n")
+    output = subprocess.check_output([sys.executable, "-I", "-c", code], text=True, cwd=tmp_path)
+    assert output.count(str(tmp_path)) == 2
+    assert output.endswith(" 5\n")

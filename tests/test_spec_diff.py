@@ -1,4 +1,4 @@
-"""What a change of the spec means, over a table of edits in every class."""
+"""Every kind of change to the spec is reported, with the right level."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests import drift
 
 ROOT = Path(__file__).parent.parent
 SPEC: dict[str, Any] = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
-SUBMIT, LOOK = "/gemini/image/generate", "/gemini/task/result"
+SUBMIT, RESULT = "/gemini/image/generate", "/gemini/task/result"
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -41,63 +41,68 @@ def post(document: dict[str, Any]) -> Any:
 
 
 EDITS: list[tuple[str, Edit, str, str]] = [
-    ("an operation goes", lambda d: d["paths"].pop(LOOK), "breaking", "the operation is gone"),
+    ("an operation is removed", lambda d: d["paths"].pop(RESULT), "breaking", "operation removed"),
     (
-        "an operation comes",
+        "an operation is added",
         lambda d: d["paths"].update({"/m": {"get": {"responses": {"200": {"description": ""}}}}}),
         "compatible",
-        "GET /m: the operation is new",
+        "GET /m: operation added",
     ),
     (
         "a method changes",
         lambda d: d["paths"][SUBMIT].update(put=d["paths"][SUBMIT].pop("post")),
         "breaking",
-        "POST /gemini/image/generate: the operation is gone",
+        "POST /gemini/image/generate: operation removed",
     ),
     (
         "a path changes",
         lambda d: d["paths"].update({"/v2/image": d["paths"].pop(SUBMIT)}),
         "breaking",
-        "the operation is gone",
+        "operation removed",
     ),
     (
         "the success status changes",
         lambda d: post(d)["responses"].update({"202": post(d)["responses"].pop("201")}),
         "breaking",
-        "the success is no longer 201",
+        "success status 201 removed",
     ),
     (
-        "a success is added",
+        "a success status is added",
         lambda d: post(d)["responses"].update({"202": {"description": ""}}),
         "risky",
-        "a success may be 202 now",
+        "success status 202 added",
     ),
     (
         "the server changes",
         lambda d: d["servers"][0].update(url="https://new.example"),
         "risky",
-        "servers: https://api.mountsea.ai became https://new.example",
+        "servers: changed from https://api.mountsea.ai to https://new.example",
     ),
-    ("security goes", lambda d: post(d).pop("security"), "compatible", "no key is needed any more"),
     (
-        "the key goes elsewhere",
+        "security is removed",
+        lambda d: post(d).pop("security"),
+        "compatible",
+        "an API key is no longer required",
+    ),
+    (
+        "the API key moves to the query",
         lambda d: d["components"]["securitySchemes"].update(
             bearerAuth={"type": "apiKey", "in": "query", "name": "key"}
         ),
         "breaking",
-        "the key is another, or goes elsewhere",
+        "the API key is a different one, or is sent differently",
     ),
     (
-        "an operation has a server of its own",
+        "an operation gets its own server",
         lambda d: d["paths"][SUBMIT].update(servers=[{"url": "https://new.example"}]),
         "risky",
-        "POST /gemini/image/generate: the servers of its own changed",
+        "POST /gemini/image/generate: servers of this operation changed",
     ),
     (
         "an operation is deprecated",
         lambda d: post(d).update(deprecated=True),
         "risky",
-        "the operation is deprecated now",
+        "operation deprecated",
     ),
     (
         "the media type changes",
@@ -105,193 +110,193 @@ EDITS: list[tuple[str, Edit, str, str]] = [
             {"text/plain": post(d)["requestBody"]["content"].pop("application/json")}
         ),
         "breaking",
-        "application/json is gone",
+        "media type application/json removed",
     ),
     (
-        "a field goes",
+        "a field is removed",
         lambda d: schema(d, "NanoImageDto")["properties"].pop("resolution"),
         "breaking",
-        "request.resolution: the property is gone",
+        "request.resolution: property removed",
     ),
     (
-        "an optional field comes",
+        "an optional field is added",
         lambda d: schema(d, "NanoImageDto")["properties"].update(seed={"type": "integer"}),
         "compatible",
-        "request.seed: the property is new",
+        "request.seed: property added",
     ),
     (
-        "a required field comes",
+        "a required field is added",
         lambda d: (
             schema(d, "NanoImageDto")["properties"].update(seed={"type": "integer"}),
             schema(d, "NanoImageDto")["required"].append("seed"),
         ),
         "breaking",
-        "request.seed: the property is new and required",
+        "request.seed: required property added",
     ),
     (
-        "a field is required",
+        "a field becomes required",
         lambda d: schema(d, "NanoImageDto")["required"].append("model"),
         "breaking",
-        "request.model: the property is required now",
+        "request.model: property is now required",
     ),
     (
-        "a field is optional",
+        "a field becomes optional",
         lambda d: schema(d, "NanoImageDto")["required"].remove("action"),
         "compatible",
-        "request.action: the property may be absent now",
+        "request.action: property is now optional",
     ),
     (
         "a type changes",
         lambda d: field(d, "num_images").update(type="boolean", default=True),
         "breaking",
-        "the type number became boolean",
+        "type changed from number to boolean",
     ),
     (
-        "a limit comes",
+        "a limit is added",
         lambda d: field(d, "prompt").update(maxLength=1000),
         "breaking",
-        "maxLength was not given and is 1000",
+        "maxLength 1000 added",
     ),
     (
-        "a pattern comes",
+        "a pattern is added",
         lambda d: field(d, "prompt").update(pattern="^a"),
         "breaking",
-        "pattern was not given",
+        "pattern ^a added",
     ),
     (
-        "a format goes",
+        "a format is removed",
         lambda d: field(d, "image_urls")["items"].pop("format"),
         "compatible",
-        "format was uri and is not given",
+        "format uri removed",
     ),
     (
-        "a value goes",
+        "a value is removed",
         lambda d: field(d, "model")["enum"].remove("nano-banana-pro"),
         "breaking",
-        "request.model: the value nano-banana-pro is gone",
+        "request.model: value nano-banana-pro removed",
     ),
     (
-        "a value comes",
+        "a value is added",
         lambda d: field(d, "aspect_ratio")["enum"].append("2:1"),
         "compatible",
-        "request.aspect_ratio: the value 2:1 is new",
+        "request.aspect_ratio: value 2:1 added",
     ),
     (
-        "an enum comes",
+        "an enum is added",
         lambda d: field(d, "prompt").update(enum=["a"]),
         "breaking",
-        "only a are allowed now",
+        "only these values are now allowed: a",
     ),
     (
-        "an enum goes",
+        "an enum is removed",
         lambda d: field(d, "model").pop("enum"),
         "compatible",
-        "any value may stand here now",
+        "any value is now allowed",
     ),
     (
         "a default changes",
         lambda d: field(d, "model").update(default="nano-banana-2"),
         "risky",
-        "the default was nano-banana-fast and is nano-banana-2",
+        "default changed from nano-banana-fast to nano-banana-2",
     ),
     (
-        "words change",
+        "a description changes",
         lambda d: field(d, "resolution").update(description="any"),
         "risky",
-        "the description changed",
+        "description changed",
     ),
     (
-        "a request may be null",
+        "a request field becomes nullable",
         lambda d: field(d, "model").update(nullable=True),
         "compatible",
-        "it may be null now",
+        "null is now allowed",
     ),
     (
-        "an answer's field goes",
+        "a response field is removed",
         lambda d: schema(d, "TaskResultDto")["properties"].pop("traceId"),
         "breaking",
-        "200.traceId: the property is gone",
+        "200.traceId: property removed",
     ),
     (
-        "an answer's field is optional",
+        "a response field becomes optional",
         lambda d: schema(d, "TaskIdDto").pop("required"),
         "breaking",
-        "201.taskId: the property may be absent now",
+        "201.taskId: property is now optional",
     ),
     (
-        "an answer's type changes",
+        "a response type changes",
         lambda d: field(d, "taskId", "TaskIdDto").update(type="integer"),
         "breaking",
-        "201.taskId: the type string became integer",
+        "201.taskId: type changed from string to integer",
     ),
     (
-        "an answer's value comes",
+        "a response value is added",
         lambda d: field(d, "status", "TaskResultDto")["enum"].append("paused"),
         "risky",
-        "200.status: the value paused is new",
+        "200.status: value paused added",
     ),
     (
-        "an answer's value goes",
+        "a response value is removed",
         lambda d: field(d, "status", "TaskResultDto")["enum"].remove("ready"),
         "compatible",
-        "200.status: the value ready is gone",
+        "200.status: value ready removed",
     ),
     (
-        "an answer is no longer null",
+        "a response field is no longer nullable",
         lambda d: field(d, "result", "TaskResultDto").pop("nullable"),
         "compatible",
-        "it may not be null any more",
+        "null is no longer allowed",
     ),
     (
-        "an answer has alternatives",
+        "a response field gets alternatives",
         lambda d: field(d, "traceId", "TaskResultDto").update(oneOf=[{}]),
         "risky",
-        "oneOf changed, which this tool does not look into",
+        "oneOf changed: review it manually",
     ),
     (
         "a schema is renamed",
         lambda d: rename(d, "NanoImageDto", "ImageRequest"),
         "breaking",
-        "the schema NanoImageDto became ImageRequest",
+        "schema NanoImageDto replaced by ImageRequest",
     ),
     (
         "an operationId changes",
         lambda d: post(d).update(operationId="generate"),
         "breaking",
-        "the operationId ApiPublicController_nanoImage became generate",
+        "operationId changed from ApiPublicController_nanoImage to generate",
     ),
-    ("a tag changes", lambda d: post(d).update(tags=["x"]), "breaking", "the first tag changed"),
+    ("a tag changes", lambda d: post(d).update(tags=["x"]), "breaking", "first tag changed"),
     (
-        "an operation's words change",
+        "an operation's description changes",
         lambda d: post(d).update(description="x"),
         "risky",
-        "the description changed",
+        "description changed",
     ),
     (
-        "a parameter goes",
-        lambda d: d["paths"][LOOK]["get"]["parameters"].clear(),
+        "a parameter is removed",
+        lambda d: d["paths"][RESULT]["get"]["parameters"].clear(),
         "breaking",
-        "query taskId: the parameter is gone",
+        "query taskId: parameter removed",
     ),
     (
-        "a parameter comes",
-        lambda d: d["paths"][LOOK]["get"]["parameters"].append(
+        "a parameter is added",
+        lambda d: d["paths"][RESULT]["get"]["parameters"].append(
             {"name": "a", "in": "query", "schema": {"type": "string"}}
         ),
         "compatible",
-        "query a: the parameter is new",
+        "query a: parameter added",
     ),
     (
-        "a parameter is optional",
-        lambda d: d["paths"][LOOK]["get"]["parameters"][0].update(required=False),
+        "a parameter becomes optional",
+        lambda d: d["paths"][RESULT]["get"]["parameters"][0].update(required=False),
         "compatible",
-        "the parameter is optional now",
+        "parameter is now optional",
     ),
     (
         "the version changes",
         lambda d: d["info"].update(version="2.1.0"),
         "compatible",
-        "the version is now 2.1.0",
+        "version changed to 2.1.0",
     ),
 ]
 
@@ -303,35 +308,42 @@ def changed(edit: Edit) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("edit", "level", "said"), [pytest.param(*each[1:], id=each[0]) for each in EDITS]
+    ("edit", "level", "text"), [pytest.param(*each[1:], id=each[0]) for each in EDITS]
 )
-def test_an_edit_is_named_with_what_it_means(edit: Edit, level: str, said: str) -> None:
+def test_a_change_is_reported_with_its_level(edit: Edit, level: str, text: str) -> None:
     lines = [str(change) for change in spec_diff.compare(SPEC, changed(edit))]
-    matching = [line for line in lines if said in line]
+    matching = [line for line in lines if text in line]
     assert matching, lines
     assert all(line.startswith(f"{level}: ") for line in matching)
-    assert matching == lines or level == "breaking" or "comes" in said or len(lines) <= 2
+    assert matching == lines or level == "breaking" or len(lines) <= 2
 
 
-# What each edit leaves to a person; the others leave nothing.
-UNDECIDED = {
-    "an operation goes": ["GET /gemini/task/result is gone"],
-    "an operation comes": ["GET /m is new"],
+# The decisions that an edit leaves to the developer. Edits not listed leave none.
+DECISIONS = {
+    "an operation is removed": ["GET /gemini/task/result was removed from openapi.yaml"],
+    "an operation is added": ["GET /m was added to openapi.yaml: "],
     "a method changes": [
-        "PUT /gemini/image/generate is new",
-        "POST /gemini/image/generate is gone",
+        "PUT /gemini/image/generate was added to",
+        "POST /gemini/image/generate was removed from",
     ],
-    "a path changes": ["POST /v2/image is new", "POST /gemini/image/generate is gone"],
-    "a field goes": [
-        "resolution 1K, 2K, 4K is gone",
-        "openapi.yaml no longer says 'The resolution of the image, only valid when",
+    "a path changes": [
+        "POST /v2/image was added to",
+        "POST /gemini/image/generate was removed from",
     ],
-    "a value goes": ["model nano-banana-pro is gone"],
-    "a value comes": ["aspect_ratio 2:1 is new"],
-    "an enum goes": ["model nano-banana-2, nano-banana-fast, nano-banana-pro is gone"],
-    "a default changes": ["the default model is nano-banana-2"],
-    "words change": ["openapi.yaml no longer says 'The resolution of the image, only valid when"],
-    "an answer's value comes": ["the status paused is new"],
+    "a field is removed": [
+        "openapi.yaml no longer allows resolution 1K, 2K, 4K: ",
+        "openapi.yaml no longer has the sentence 'The resolution of the image, only valid when",
+    ],
+    "a value is removed": ["openapi.yaml no longer allows model nano-banana-pro: "],
+    "a value is added": ["openapi.yaml now allows aspect_ratio 2:1: "],
+    "an enum is removed": [
+        "openapi.yaml no longer allows model nano-banana-2, nano-banana-fast, nano-banana-pro: "
+    ],
+    "a default changes": ["the default model in openapi.yaml is now nano-banana-2"],
+    "a description changes": [
+        "openapi.yaml no longer has the sentence 'The resolution of the image, only valid when"
+    ],
+    "a response value is added": ["openapi.yaml now allows status paused: "],
 }
 
 
@@ -339,32 +351,58 @@ UNDECIDED = {
     ("name", "edit"),
     [pytest.param(*each[:2], id=each[0]) for each in EDITS if each[0] != "a schema is renamed"],
 )
-def test_an_edit_names_what_a_person_must_decide_and_no_more(name: str, edit: Edit) -> None:
+def test_a_change_lists_the_decisions_it_leaves_and_no_others(name: str, edit: Edit) -> None:
     document = spec_diff.read(yaml.safe_dump(changed(edit)).encode(), "openapi.yaml")
     lines = drift.undecided(document)
-    expected = UNDECIDED.get(name, [])
+    expected = DECISIONS.get(name, [])
     assert len(lines) == len(expected), lines
     assert all(line.startswith(start) for line, start in zip(lines, expected, strict=True)), lines
 
 
-def test_a_renamed_schema_is_named_first() -> None:
+def test_a_renamed_schema_is_listed_first() -> None:
     after = changed(lambda d: rename(d, "NanoImageDto", "ImageRequest"))
-    assert drift.undecided(after)[0].startswith("the schema NanoImageDto is gone")
+    assert drift.undecided(after)[0].startswith("schema NanoImageDto was removed from openapi.yaml")
 
 
 @pytest.mark.parametrize(
-    ("edit", "level", "said"),
+    ("edit", "level", "text"),
     [
-        (lambda d: field(d, "prompt").pop("maxLength"), "compatible", "maxLength was 9"),
-        (lambda d: field(d, "prompt").update(maxLength=8), "breaking", "maxLength was 9 and is 8"),
-        (lambda d: field(d, "prompt").update(maxLength=10), "compatible", "maxLength was 9"),
-        (lambda d: field(d, "prompt").update(minLength=2), "breaking", "minLength was 1 and is 2"),
-        (lambda d: field(d, "prompt").update(pattern="b"), "breaking", "pattern was a and is b"),
-        (lambda d: post(d).update(security=[{"bearerAuth": []}]), "breaking", "a key is needed"),
-        (lambda d: post(d)["requestBody"].update(required=True), "breaking", "body is required"),
+        (lambda d: field(d, "prompt").pop("maxLength"), "compatible", "maxLength 9 removed"),
+        (
+            lambda d: field(d, "prompt").update(maxLength=8),
+            "breaking",
+            "maxLength changed from 9 to 8",
+        ),
+        (
+            lambda d: field(d, "prompt").update(maxLength=10),
+            "compatible",
+            "maxLength changed from 9 to 10",
+        ),
+        (
+            lambda d: field(d, "prompt").update(minLength=2),
+            "breaking",
+            "minLength changed from 1 to 2",
+        ),
+        (
+            lambda d: field(d, "prompt").update(pattern="b"),
+            "breaking",
+            "pattern changed from a to b",
+        ),
+        (
+            lambda d: post(d).update(security=[{"bearerAuth": []}]),
+            "breaking",
+            "an API key is now required",
+        ),
+        (
+            lambda d: post(d)["requestBody"].update(required=True),
+            "breaking",
+            "request body is now required",
+        ),
     ],
 )
-def test_a_limit_is_tightened_or_loosened(edit: Edit, level: str, said: str) -> None:
+def test_a_stricter_constraint_is_breaking_and_a_looser_one_compatible(
+    edit: Edit, level: str, text: str
+) -> None:
     base = copy.deepcopy(SPEC)
     field(base, "prompt").update(maxLength=9, minLength=1, pattern="a")
     post(base).update(security=[])
@@ -373,14 +411,14 @@ def test_a_limit_is_tightened_or_loosened(edit: Edit, level: str, said: str) -> 
     edit(after)
     (change,) = spec_diff.compare(base, after)
     assert str(change).startswith(f"{level}: ")
-    assert said in str(change)
+    assert text in str(change)
 
 
 @pytest.mark.parametrize("kind", ["parameters", "requestBodies", "responses"])
-def test_a_part_that_moves_into_the_components_is_no_change(kind: str) -> None:
+def test_moving_a_part_into_the_components_is_not_a_change(kind: str) -> None:
     after = copy.deepcopy(SPEC)
     holder, place = {
-        "parameters": (after["paths"][LOOK]["get"]["parameters"], 0),
+        "parameters": (after["paths"][RESULT]["get"]["parameters"], 0),
         "requestBodies": (post(after), "requestBody"),
         "responses": (post(after)["responses"], "201"),
     }[kind]
@@ -389,7 +427,7 @@ def test_a_part_that_moves_into_the_components_is_no_change(kind: str) -> None:
     assert spec_diff.compare(SPEC, after) == []
 
 
-def test_a_schema_that_holds_itself_is_compared_once() -> None:
+def test_a_recursive_schema_is_compared_once() -> None:
     base = copy.deepcopy(SPEC)
     reference = {"$ref": "#/components/schemas/TaskResultDto"}
     schema(base, "TaskResultDto")["properties"]["parent"] = reference
@@ -400,7 +438,7 @@ def test_a_schema_that_holds_itself_is_compared_once() -> None:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Edit], tuple[str, str]]:
-    """Return what writes the spec, and an edited one, into files; no oasdiff is on PATH."""
+    """Return a function that writes the spec and an edited copy to files. Hides oasdiff."""
     folders = os.environ["PATH"].split(os.pathsep)
     without = [folder for folder in folders if not Path(folder, "oasdiff").exists()]
     monkeypatch.setenv("PATH", os.pathsep.join(without))
@@ -413,23 +451,23 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Edit], t
     return write
 
 
-def test_the_exit_status_says_whether_anything_breaks(
+def test_the_exit_status_is_1_if_anything_is_breaking(
     files: Callable[[Edit], tuple[str, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     old, new = files(lambda d: field(d, "model")["enum"].remove("nano-banana-pro"))
     assert spec_diff.main(["--base", old, "--spec", new]) == 1
     assert capsys.readouterr().out == (
-        "breaking: POST /gemini/image/generate request.model: the value nano-banana-pro is gone\n"
+        "breaking: POST /gemini/image/generate request.model: value nano-banana-pro removed\n"
     )
     assert spec_diff.main(["--base", new, "--spec", old, "--format", "markdown"]) == 0
     assert capsys.readouterr().out == (
         "### Compatible\n\n- `POST /gemini/image/generate request.model`: "
-        "the value nano-banana-pro is new\n\n"
+        "value nano-banana-pro added\n\n"
     )
     assert spec_diff.main(["--base", old, "--spec", old, "--format", "markdown"]) == 0
     assert capsys.readouterr().out == "The spec did not change.\n"
     assert spec_diff.main(["--base", old, "--spec", old]) == 0
-    assert capsys.readouterr().out == "spec-diff: nothing changed\n"
+    assert capsys.readouterr().out == "spec-diff: no changes\n"
 
 
 @pytest.mark.parametrize(
@@ -437,45 +475,49 @@ def test_the_exit_status_says_whether_anything_breaks(
     [
         lambda d: d.update(info=None),
         lambda d: d["paths"][SUBMIT].update(post=None),
-        lambda d: d["paths"][LOOK]["get"]["parameters"][0].pop("name"),
+        lambda d: d["paths"][RESULT]["get"]["parameters"][0].pop("name"),
         lambda d: schema(d, "NanoImageDto")["properties"].update(prompt=None),
         lambda d: field(d, "prompt").update(maxLength="ten"),
     ],
 )
-def test_what_is_not_valid_is_2_and_one_line(
+def test_an_invalid_spec_prints_one_line_and_exits_with_2(
     files: Callable[[Edit], tuple[str, str]], capsys: pytest.CaptureFixture[str], edit: Edit
 ) -> None:
     old, new = files(edit)
     assert spec_diff.main(["--base", old, "--spec", new]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("spec-diff: new.yaml is no OpenAPI document: ")
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("spec-diff: new.yaml is not a valid OpenAPI document: ")
+    assert stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("base", "spec", "said"),
+    ("base", "spec", "text"),
     [
         ("no-such-reference", "openapi.yaml", "neither a file nor a git reference"),
         ("--help-me", "openapi.yaml", "neither a file nor a git reference"),
-        ("README.md", "openapi.yaml", "README.md is no"),
+        ("README.md", "openapi.yaml", "README.md is not"),
         ("openapi.yaml", "nowhere.yaml", "cannot read nowhere.yaml"),
-        ("generator-config.yml", "openapi.yaml", "generator-config.yml is no OpenAPI document"),
+        (
+            "generator-config.yml",
+            "openapi.yaml",
+            "generator-config.yml is not a valid OpenAPI document",
+        ),
     ],
 )
-def test_what_cannot_be_compared_is_2(
+def test_a_spec_that_cannot_be_read_exits_with_2(
     base: str,
     spec: str,
-    said: str,
+    text: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(ROOT)
     assert spec_diff.main([f"--base={base}", "--spec", spec]) == 2
-    assert said in capsys.readouterr().err
+    assert text in capsys.readouterr().err
 
 
 def stub(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a program of the name oasdiff on PATH, first of all."""
+    """Put a program named oasdiff first on PATH."""
     program = folder / "oasdiff"
     program.write_text(script)
     program.chmod(0o755)
@@ -483,7 +525,7 @@ def stub(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "output"),
     [
         (
             "#!/bin/sh\necho \"$*\"; echo; grep -c '[-] nano-banana-pro' old.yaml new.yaml\n",
@@ -494,19 +536,19 @@ def stub(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
             "#!/bin/sh\necho 'Error: unknown flag' >&2; exit 101\n",
             "oasdiff: failed with exit status 101:\noasdiff: Error: unknown flag\n",
         ),
-        ("#!/bin/sh\nsleep 20 & wait\n", "oasdiff: no answer within 0.3 seconds\n"),
-        ("no program", "oasdiff: cannot be run: Exec format error\n"),
+        ("#!/bin/sh\nsleep 20 & wait\n", "oasdiff: timed out after 0.3 seconds\n"),
+        ("no program", "oasdiff: cannot start: Exec format error\n"),
         ("#!/bin/sh\n", ""),
     ],
-    ids=["finds", "fails", "hangs", "is no program", "finds nothing"],
+    ids=["changes", "error", "timeout", "not a program", "no changes"],
 )
-def test_the_opinion_of_oasdiff_follows_and_has_no_say_in_the_exit_status(
+def test_oasdiff_output_follows_and_does_not_affect_the_exit_status(
     files: Callable[[Edit], tuple[str, str]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     script: str,
-    said: str,
+    output: str,
 ) -> None:
     old, new = files(lambda d: field(d, "model")["enum"].remove("nano-banana-pro"))
     assert spec_diff.main(["--base", old, "--spec", new]) == 1
@@ -515,12 +557,12 @@ def test_the_opinion_of_oasdiff_follows_and_has_no_say_in_the_exit_status(
     monkeypatch.setattr(spec_diff, "OASDIFF_SECONDS", 0.3)
     start = time.perf_counter()
     assert spec_diff.main(["--base", old, "--spec", new]) == 1
-    assert capsys.readouterr().out == without + said
+    assert capsys.readouterr().out == without + output
     assert spec_diff.main(["--base", new, "--spec", old]) == 0
     assert time.perf_counter() - start < 5
 
 
-def test_a_pull_request_shows_the_opinion_of_oasdiff_as_it_is(
+def test_markdown_shows_oasdiff_output_verbatim(
     files: Callable[[Edit], tuple[str, str]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

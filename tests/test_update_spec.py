@@ -1,4 +1,4 @@
-"""The vendor's pages are taken whole, or not at all with one line that says why."""
+"""Updating the spec from the vendor's pages is atomic, and errors name the page and the reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scripts import update_spec
 ROOT = Path(__file__).parent.parent
 
 SPEC = (ROOT / "openapi.yaml").read_text("utf-8")
-SUBMIT, LOOK = "/gemini/image/generate", "/gemini/task/result"
+SUBMIT, RESULT = "/gemini/image/generate", "/gemini/task/result"
 
 
 def published() -> dict[str, Any]:
@@ -25,7 +25,7 @@ def published() -> dict[str, Any]:
 
 
 def page(path: str, change: Callable[[dict[str, Any]], object] = lambda document: None) -> str:
-    """Return the page of one operation, as the vendor publishes it."""
+    """Return the Markdown page of one operation, in the vendor's format."""
     document = copy.deepcopy(published())
     document["paths"] = {path: document["paths"][path]}
     used = ("NanoImageDto", "TaskIdDto") if path == SUBMIT else ("TaskResultDto",)
@@ -40,7 +40,10 @@ def page(path: str, change: Callable[[dict[str, Any]], object] = lambda document
 def update(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """Return what takes pages, given as text; it returns status, what was said, and the spec."""
+    """Return a function that runs the update with pages, given as text.
+
+    The function returns the exit status, the output and the spec.
+    """
     spec = tmp_path / "openapi.yaml"
     spec.write_text(SPEC, "utf-8")
     numbers = itertools.count()
@@ -62,71 +65,71 @@ def update(
 Update = Callable[..., tuple[int, str, str]]
 
 
-def test_the_pages_of_what_there_is_change_no_byte_in_any_order(update: Update) -> None:
-    for pages in itertools.permutations([page(SUBMIT), page(LOOK)]):
-        assert update(*pages) == (0, "update-spec: nothing changed\n", SPEC)
-    both = page(SUBMIT) + page(LOOK)
+def test_unchanged_pages_leave_the_spec_unchanged_in_any_order(update: Update) -> None:
+    for pages in itertools.permutations([page(SUBMIT), page(RESULT)]):
+        assert update(*pages) == (0, "update-spec: no changes\n", SPEC)
+    both = page(SUBMIT) + page(RESULT)
     windows = b"\xef\xbb\xbf" + both.replace("\n", "\r\n").encode()
-    assert update(windows) == (0, "update-spec: nothing changed\n", SPEC)
+    assert update(windows) == (0, "update-spec: no changes\n", SPEC)
     assert update(page(SUBMIT), prune=False)[2] == SPEC
 
 
-def test_operations_that_no_page_mentions_go_where_that_is_asked_for(update: Update) -> None:
-    status, said, spec = update(page(SUBMIT), prune=True)
+def test_prune_removes_the_operations_that_no_page_mentions(update: Update) -> None:
+    status, output, spec = update(page(SUBMIT), prune=True)
     assert status == 0
-    assert "removed: paths /gemini/task/result get" in said
-    assert "removed: schemas TaskResultDto" in said
+    assert "removed: paths /gemini/task/result get" in output
+    assert "removed: schemas TaskResultDto" in output
     assert list(yaml.safe_load(spec)["paths"]) == [SUBMIT]
 
 
-def test_a_changed_shared_schema_is_taken_and_named(update: Update) -> None:
+def test_a_changed_schema_is_updated_and_reported(update: Update) -> None:
     def change(document: dict[str, Any]) -> None:
         document["components"]["schemas"]["NanoImageDto"]["properties"]["model"]["enum"].append("x")
 
-    status, said, spec = update(page(SUBMIT, change))
-    assert (status, said) == (0, "update-spec: changed: schemas NanoImageDto\n")
+    status, output, spec = update(page(SUBMIT, change))
+    assert (status, output) == (0, "update-spec: changed: schemas NanoImageDto\n")
     assert "- nano-banana-2\n            - x\n" in spec
 
 
-def test_an_operation_is_added_and_schemas_that_nothing_refers_to_go(update: Update) -> None:
+def test_a_new_operation_is_added_without_unused_schemas(update: Update) -> None:
     def change(document: dict[str, Any]) -> None:
         document["paths"]["/models"] = {"get": {"responses": {"200": {"description": "all"}}}}
         document["components"]["schemas"]["Orphan"] = {"type": "string"}
 
-    status, said, spec = update(page(LOOK, change))
-    assert (status, said) == (0, "update-spec: added: paths /models get\n")
+    status, output, spec = update(page(RESULT, change))
+    assert (status, output) == (0, "update-spec: added: paths /models get\n")
     assert "Orphan" not in spec
 
 
-def test_a_newer_version_is_taken_where_the_pages_cover_every_operation(update: Update) -> None:
+def test_a_new_version_needs_the_pages_of_every_operation(update: Update) -> None:
     def newer(document: dict[str, Any]) -> None:
         document["info"]["version"] = "2.10.0"
 
-    status, said, spec = update(page(SUBMIT, newer))
+    status, output, spec = update(page(SUBMIT, newer))
     assert status == 1
-    assert "GET /gemini/task/result would stay at 2.0.0" in said
+    assert "GET /gemini/task/result would stay at 2.0.0" in output
     assert spec == SPEC
-    assert update(page(SUBMIT, newer), page(LOOK, newer))[0] == 0
-    status, said, spec = update(page(SUBMIT), page(LOOK))
-    assert "of version 2.0.0, and the spec is of 2.10.0 already" in said
+    assert update(page(SUBMIT, newer), page(RESULT, newer))[0] == 0
+    status, output, spec = update(page(SUBMIT), page(RESULT))
+    assert "the pages have version 2.0.0, but the spec already has 2.10.0" in output
     assert "version: 2.10.0" in spec
 
 
-def test_scalars_that_the_versions_of_yaml_read_differently_are_quoted(update: Update) -> None:
+def test_strings_that_yaml_versions_read_differently_are_quoted(update: Update) -> None:
     text = page(SUBMIT).replace(
         "- '21:9'", "- 21:9\n          - '1e3'\n          - no\n          - '0o7'"
     )
-    status, said, spec = update(text)
-    assert status == 0, said
+    status, output, spec = update(text)
+    assert status == 0, output
     assert "- '21:9'\n            - '1e3'\n            - 'no'\n            - '0o7'\n" in spec
     assert update_spec.load(spec, "") == yaml.safe_load(spec)
 
 
-def disagreement(document: dict[str, Any]) -> None:
+def with_other_format(document: dict[str, Any]) -> None:
     document["components"]["securitySchemes"]["bearerAuth"]["bearerFormat"] = "opaque"
 
 
-def titled(document: dict[str, Any]) -> None:
+def with_other_title(document: dict[str, Any]) -> None:
     document["info"]["title"] = "Another"
 
 
@@ -136,15 +139,18 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
 
 
 @pytest.mark.parametrize(
-    ("pages", "said"),
+    ("pages", "message"),
     [
         (["# No block here"], "no fenced YAML block"),
-        ([page(SUBMIT).rpartition("````")[0]], "is cut short: the fence of line 5 has no end"),
+        (
+            [page(SUBMIT).rpartition("````")[0]],
+            "is truncated: the code fence in line 5 is never closed",
+        ),
         ([page(SUBMIT)[:900] + "\n````\n"], "page-0.md"),
-        (["```yaml\na: [\n```"], "holds no YAML that can be read"),
-        (["```yaml\n- a\n```"], "holds no OpenAPI document but list"),
-        (["```yaml\na: 1\n```"], "is no OpenAPI 3 document"),
-        (["```yaml\nopenapi: 3.0.0\ninfo: {title: a}\n```"], "no title and version"),
+        (["```yaml\na: [\n```"], "has invalid YAML"),
+        (["```yaml\n- a\n```"], "an OpenAPI document must be a mapping, not list"),
+        (["```yaml\na: 1\n```"], "is not an OpenAPI 3 document"),
+        (["```yaml\nopenapi: 3.0.0\ninfo: {title: a}\n```"], "needs a title and a version"),
         (["```yaml\nopenapi: 3.0.0\ninfo: {title: a, version: b}\npaths: {}\n```"], "no operation"),
         (
             [page(SUBMIT, lambda d: d["paths"][SUBMIT]["post"].pop("responses"))],
@@ -152,39 +158,42 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
         ),
         ([page(SUBMIT, lambda d: d["components"]["schemas"].clear())], "not valid OpenAPI"),
         ([page(SUBMIT, lambda d: d.update(components=5))], "not valid OpenAPI"),
-        ([page(SUBMIT, titled)], "another API needs a spec of its own"),
-        ([page(SUBMIT), page(LOOK, titled)], "disagree about info"),
+        ([page(SUBMIT, with_other_title)], "use a separate spec for another API"),
+        ([page(SUBMIT), page(RESULT, with_other_title)], "disagree about info"),
         (
-            [page(SUBMIT), page(LOOK, disagreement)],
+            [page(SUBMIT), page(RESULT, with_other_format)],
             "disagree about components securitySchemes bearerAuth bearerFormat: 'JWT' and 'opaque'",
         ),
-        (["```yaml\na: !!python/object:os.system x\n```"], "a tag in line 1"),
-        ([f"```yaml\n{LAUGHS}```"], "an alias in line 2"),
-        (["```yaml\na: " + "[" * 5000 + "]" * 5000 + "\n```"], "nested deeper than 100"),
-        ([b"# \xff\xfe"], "is no UTF-8 text"),
+        (
+            ["```yaml\na: !!python/object:os.system x\n```"],
+            "YAML tags are not supported, line 1 has one",
+        ),
+        ([f"```yaml\n{LAUGHS}```"], "YAML aliases are not supported, line 2 has one"),
+        (["```yaml\na: " + "[" * 5000 + "]" * 5000 + "\n```"], "nested more than 100 levels deep"),
+        ([b"# \xff\xfe"], "is not UTF-8 text"),
         ([b"x" * 6_000_000], "is larger than 5 MB"),
     ],
 )
-def test_a_page_that_cannot_be_taken_leaves_the_spec_alone(
-    update: Update, pages: list[str], said: str
+def test_an_unusable_page_leaves_the_spec_unchanged(
+    update: Update, pages: list[str], message: str
 ) -> None:
     start = time.perf_counter()
-    status, line, spec = update(*pages)
+    status, output, spec = update(*pages)
     assert (status, spec) == (1, SPEC)
-    assert said in line
-    assert line.count("\n") == 2
+    assert message in output
+    assert output.count("\n") == 2
     assert time.perf_counter() - start < 5
 
 
-def test_an_address_that_cannot_be_read_is_one_line(
+def test_an_unreadable_page_prints_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec = tmp_path / "openapi.yaml"
     spec.write_text(SPEC)
-    for address, said in (
+    for url, message in (
         ("https://127.0.0.1:1/page.md", "cannot read https://127.0.0.1:1/page.md"),
-        ("ftp://example.com/page.md", "neither a file nor an https:// address"),
+        ("ftp://example.com/page.md", "neither a file nor an https:// URL"),
         (str(tmp_path / "nowhere.md"), "No such file"),
     ):
-        assert update_spec.main([address, "--spec", str(spec)]) == 1
-        assert said in capsys.readouterr().err
+        assert update_spec.main([url, "--spec", str(spec)]) == 1
+        assert message in capsys.readouterr().err
