@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from mountsea_banana._shared.clock import Clock
 from mountsea_banana.contract import Contract, Operation, Problem, sample
 
-from ._pictures import draw
+from ._images import draw
 from ._plan import Plan
 from ._tasks import Task, TaskStore
 
