@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import runpy
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from mountsea_banana import mock
 from mountsea_banana.contract import Contract, ContractError, sample
 from mountsea_banana.mock import MockServer, _tasks
 from mountsea_banana.mock import __main__ as command
@@ -327,3 +329,50 @@ def test_an_overlay_merges_objects_and_joins_arrays() -> None:
     assert merged["info"]["title"] == "t"
     assert merged["info"]["version"] == published()["info"]["version"]
     assert [tag["name"] for tag in merged["tags"]] == ["gemini", "gemini-compat", "new"]
+
+
+def test_dir_lists_the_public_names() -> None:
+    assert dir(mock) == sorted(mock.__all__)
+
+
+@pytest.mark.parametrize("name", mock.__all__)
+def test_a_public_name_is_resolved_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(vars(mock), name, raising=False)
+    value = getattr(mock, name)
+    assert vars(mock)[name] is value
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'MockServr'"):
+        getattr(mock, "MockServr")  # noqa: B009
+
+
+MYPY = ("mypy", "--strict", "--output=json")
+PYRIGHT = ("pyright", "--outputjson", "--pythonpath", sys.executable)
+
+
+@pytest.mark.parametrize("checker", [MYPY, PYRIGHT], ids=["mypy", "pyright"])
+def test_a_misspelt_name_is_an_error_to_type_checkers(
+    checker: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "imports.py"
+    path.write_text(
+        "from mountsea_banana import mock\n"
+        f"from mountsea_banana.mock import {', '.join(mock.__all__)}\n"
+        "from mountsea_banana.mock import MockServr\n"
+        "mock.Plan()\n"
+        "mock.Plann()\n"
+    )
+    # mypy finds the package by pyproject.toml, pyright by the interpreter.
+    folder = ROOT if checker is MYPY else tmp_path
+    command = [sys.executable, "-m", *checker, str(path)]
+    output = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False).stdout
+    if checker is MYPY:
+        found = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+        lines = {each["line"] for each in found if each["severity"] == "error"}
+    else:
+        found = json.loads(output)["generalDiagnostics"]
+        lines = {
+            each["range"]["start"]["line"] + 1 for each in found if each["severity"] == "error"
+        }
+    assert lines == {3, 5}
