@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import runpy
+import select
 import signal
 import subprocess
 import sys
@@ -281,6 +282,17 @@ def test_the_command_serves_until_interrupted() -> None:
         rest = process.stdout.read()
     assert "test-token" in rest
     assert process.returncode == 0
+
+
+def test_the_command_prints_its_url_at_once_to_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    monkeypatch.setenv("MOCK_API_KEYS", "one")
+    command = [sys.executable, "-m", "mountsea_banana.mock", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], 20)
+        process.terminate()
+    assert ready
 
 
 def test_the_command_reports_why_it_cannot_start(

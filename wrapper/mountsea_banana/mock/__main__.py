@@ -110,7 +110,7 @@ def _serve(host: str, port: int, spec: Path | None, plan: Plan) -> int:
     variables = f"MOUNTSEA_BASE_URL={url}"
     if not os.environ.get("MOCK_API_KEYS"):
         variables += " MOUNTSEA_API_KEY=test-token"
-    print(f"mock: to point your client at it: export {variables}")
+    print(f"mock: to point your client at it: export {variables}", flush=True)
     with listener, contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config(app, "warning")).run([listener])
     return 0
