@@ -346,7 +346,9 @@ def report(write: Callable[[str], object] = print) -> tuple[int, int, int]:
 
 
 # The names that test_money, test_safety and test_command_line import.
-answer, act, call, Came = response, run_action, catch_outcome, Outcome
+answer = response
+call = catch_outcome
+Came = Outcome
 
 
 if __name__ == "__main__":
