@@ -73,7 +73,7 @@ class MockAPI:
         clock: Clock | None = None,
     ) -> None:
         self._contract = contract
-        self._keys = tuple(keys)
+        self.keys = tuple(keys)
         self._clock = clock or Clock()
         self._initial_plan = plan or Plan()
         self.reset()
@@ -131,7 +131,7 @@ class MockAPI:
         if not operation.is_secured:
             return ""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        for key in self._keys:
+        for key in self.keys:
             if scheme.lower() == "bearer" and hmac.compare_digest(token.encode(), key.encode()):
                 return key
         raise Refusal(

@@ -20,10 +20,11 @@ def page_route(api: MockAPI) -> Route:
     async def page(request: Request) -> Response:
         template = resources.files("mountsea_banana.mock") / "page.html"
         cards = [_card(task, request) for task in reversed(api.tasks.all())]
+        key = "test-token" if "test-token" in api.keys else "KEY"
         empty = (
             "<p>No tasks yet. Submit one:</p>"
             f"<pre>curl {request.base_url}gemini/image/generate \\\n"
-            "  -H 'Authorization: Bearer test-token' -H 'Content-Type: application/json' \\\n"
+            f"  -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n"
             '  -d \'{"prompt": "a cat", "action": "generate"}\'</pre>'
         )
         text = Template(template.read_text("utf-8")).substitute(
@@ -47,5 +48,5 @@ def _card(task: Task, request: Request) -> str:
     return (
         f'<article>{image}<p class="prompt">{html.escape(prompt[:500])}</p>'
         f"<p>{html.escape(facts)}</p>"
-        f'<p><b class="{status}">{status}</b> <code>{task.id}</code></p></article>'
+        f'<p><b class="{status}">{status}</b></p><p><code>{task.id}</code></p></article>'
     )
