@@ -29,7 +29,7 @@ def test_the_page_shows_the_image_once_the_task_ends(service: TestClient) -> Non
 def test_the_page_shows_why_a_task_failed(service: TestClient, banana_server: MockServer) -> None:
     banana_server.next_task(Plan(ends_as="failed", polls=1))
     page = service.post("/pictures", json={"prompt": "a cat"}).json()["page"]
-    assert "No image: the mock's plan ends this task as failed" in service.get(page).text
+    assert "No image: the mock is set to end this task as failed" in service.get(page).text
 
 
 def test_an_invalid_request_is_explained_and_costs_nothing(

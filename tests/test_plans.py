@@ -29,7 +29,7 @@ def test_next_task_sets_the_final_status_of_one_task(
     banana: NanoBanana, banana_server: MockServer, status: str
 ) -> None:
     banana_server.next_task(Plan(ends_as=status))
-    with pytest.raises(TaskFailed, match=f"plan ends this task as {status}") as caught:
+    with pytest.raises(TaskFailed, match=f"set to end this task as {status}") as caught:
         banana.generate("a cat").wait()
     assert (caught.value.status, caught.value.error_code) == (status, 1000)
     assert banana.generate("a cat").wait().status == "completed"

@@ -196,9 +196,8 @@ class MockAPI:
             self._refused_plan, self._refusals = plan, 0
         if self._refusals < plan.refusals:
             self._refusals += 1
-            message = (
-                f"the mock's plan refuses this submission ({self._refusals} of {plan.refusals})"
-            )
+            count = f"{self._refusals} of {plan.refusals}"
+            message = f"the mock is set to refuse this submission ({count})"
             raise Refusal(plan.refusal_status, message)
         self._refusals = 0
         if self.next_plans:

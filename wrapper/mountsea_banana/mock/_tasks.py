@@ -75,10 +75,11 @@ class Task:
         if is_final:
             self.finished_at = self.finished_at or _now()
             snapshot["finishedAt"] = self.finished_at
-            if self.plan.ends_as == "completed":
+            ends_as = self.plan.ends_as
+            if ends_as == "completed":
                 snapshot["result"] = {"imageUrls": [image_url]}
             else:
-                snapshot["errorMessage"] = f"the mock's plan ends this task as {self.plan.ends_as}"
+                snapshot["errorMessage"] = f"the mock is set to end this task as {ends_as}"
                 snapshot["errorCode"] = 1000
         return snapshot
 
