@@ -190,7 +190,7 @@ class MockAPI:
         return JSONResponse(value, operation.success_status)
 
     def submit(self, operation: Operation, account: str, body: Any) -> Response:
-        """Respond to a submission as the next plan says."""
+        """Accept or refuse a submission according to the next plan."""
         plan = self.next_plans[0] if self.next_plans else self.plan
         if plan is not self._refused_plan:
             self._refused_plan, self._refusals = plan, 0

@@ -23,7 +23,7 @@ def _now() -> str:
 
 @define
 class Task:
-    """A submitted task that progresses as its plan says. Its final snapshot never changes."""
+    """A submitted task that follows its plan. Its final snapshot never changes."""
 
     account: str = field(repr=False)
     request: Mapping[str, Any]
