@@ -1,10 +1,10 @@
-"""Several pictures at once, in a notebook.
+"""Generate several images at once in a notebook.
 
-Paste the function into a cell, and in the next one:
+Paste the function into a cell. In the next one, run:
 
     from IPython.display import Image
-    pictures = await make_pictures("a cat", "a dog")
-    [Image(each) for each in pictures if isinstance(each, bytes)]
+    images = await make_pictures("a cat", "a dog")
+    [Image(each) for each in images if isinstance(each, bytes)]
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from mountsea_banana import AsyncNanoBanana, AsyncTask
 
 
 async def make_pictures(*prompts: str) -> list[bytes | BaseException]:
-    """Make one picture a prompt, all at the same time; return each's bytes, or what went wrong.
+    """Generate one image per prompt concurrently. Return the bytes of each, or its exception.
 
-    Every id is printed before anything is waited for, so that no failure and no stopped cell
-    loses a task: `await AsyncNanoBanana().task(id).wait()` picks it up.
+    It prints every task ID before it waits, so you can resume a task after a failure or a stopped
+    cell with `await AsyncNanoBanana().task(id).wait()`.
     """
     async with AsyncNanoBanana() as banana:
-        made = await asyncio.gather(*map(banana.generate, prompts), return_exceptions=True)
-        for prompt, task in zip(prompts, made, strict=True):
+        tasks = await asyncio.gather(*map(banana.generate, prompts), return_exceptions=True)
+        for prompt, task in zip(prompts, tasks, strict=True):
             print(repr(task), prompt)
 
         async def finish(task: AsyncTask | BaseException) -> bytes:
@@ -31,4 +31,4 @@ async def make_pictures(*prompts: str) -> list[bytes | BaseException]:
             result = await task.wait()
             return await result.read()
 
-        return await asyncio.gather(*map(finish, made), return_exceptions=True)
+        return await asyncio.gather(*map(finish, tasks), return_exceptions=True)

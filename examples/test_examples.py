@@ -1,4 +1,4 @@
-"""The other examples run, too."""
+"""Tests of the worker and the notebook."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def run_worker(*arguments: str) -> str:
     return subprocess.check_output(command, text=True).strip()
 
 
-def test_the_worker_finishes_in_one_process_what_another_submitted(
+def test_a_worker_finishes_tasks_that_another_process_submitted(
     banana_server: MockServer, tmp_path: Path
 ) -> None:
-    store, folder = str(tmp_path / "pictures.db"), tmp_path / "out"
+    store, folder = str(tmp_path / "tasks.db"), tmp_path / "out"
     task_id = run_worker("add", store, "a cat")
     assert run_worker("work", store, str(folder)) == f"saved {folder / task_id}.png"
     assert run_worker("work", store, str(folder)) == ""
     assert banana_server.charged == 1
 
 
-def test_the_worker_keeps_what_it_could_not_finish_and_drops_what_failed(
+def test_a_worker_keeps_unfinished_tasks_and_drops_failed_ones(
     banana: NanoBanana, banana_server: MockServer, tmp_path: Path
 ) -> None:
     with contextlib.closing(worker.open_store(":memory:")) as store:
@@ -51,10 +51,10 @@ def test_the_worker_keeps_what_it_could_not_finish_and_drops_what_failed(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_worker_pays_for_nothing_where_the_id_cannot_be_stored(
+def test_a_worker_submits_nothing_if_it_cannot_store_the_id(
     banana: NanoBanana, banana_server: MockServer, tmp_path: Path
 ) -> None:
-    path = str(tmp_path / "pictures.db")
+    path = str(tmp_path / "tasks.db")
     with (
         contextlib.closing(worker.open_store(path)) as store,
         contextlib.closing(worker.open_store(path)) as other,
@@ -66,17 +66,17 @@ def test_the_worker_pays_for_nothing_where_the_id_cannot_be_stored(
     assert banana_server.charged == 0
 
 
-def test_the_notebook_loses_no_picture_to_the_failure_of_another(
+def test_a_failed_prompt_does_not_lose_the_other_images(
     banana_server: MockServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     banana_server.next_task(Plan(refusals=1, refusal_status=400, polls=1))
-    failed, made = asyncio.run(notebook.make_pictures("a cat", "a dog"))
-    assert {type(failed), type(made)} == {BadRequestError, bytes}
+    failed, image = asyncio.run(notebook.make_pictures("a cat", "a dog"))
+    assert {type(failed), type(image)} == {BadRequestError, bytes}
     assert banana_server.charged == capsys.readouterr().out.count("AsyncTask(") == 1
 
 
-def test_the_notebook_makes_pictures_side_by_side(banana_server: MockServer) -> None:
-    pictures = asyncio.run(notebook.make_pictures("a cat", "a dog"))
-    assert [isinstance(each, bytes) and each[:4] for each in pictures] == [b"\x89PNG"] * 2
+def test_the_notebook_generates_images_concurrently(banana_server: MockServer) -> None:
+    images = asyncio.run(notebook.make_pictures("a cat", "a dog"))
+    assert [isinstance(each, bytes) and each[:4] for each in images] == [b"\x89PNG"] * 2
     prompts = {str(body["prompt"]) for body in banana_server.submissions}
     assert prompts == {"a cat", "a dog"}

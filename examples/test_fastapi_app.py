@@ -1,4 +1,4 @@
-"""The service's tests: they run against the mock, and nothing is paid for."""
+"""The service's tests. They run against the mock server, so they cost nothing."""
 
 from __future__ import annotations
 
@@ -19,43 +19,39 @@ def service(banana_server: MockServer, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield client
 
 
-def test_a_picture_is_shown_when_it_is_done(service: TestClient) -> None:
+def test_the_page_shows_the_image_once_the_task_ends(service: TestClient) -> None:
     page = service.post("/pictures", json={"prompt": "a cat"}).json()["page"]
-    looks = [service.get(page).text for _ in range(3)]
-    assert ["refresh" in look for look in looks] == [True, True, False]
-    assert looks[-1].startswith("<img src=")
+    pages = [service.get(page).text for _ in range(3)]
+    assert ["refresh" in each for each in pages] == [True, True, False]
+    assert pages[-1].startswith("<img src=")
 
 
-def test_a_failed_picture_says_why(service: TestClient, banana_server: MockServer) -> None:
+def test_the_page_shows_why_a_task_failed(service: TestClient, banana_server: MockServer) -> None:
     banana_server.next_task(Plan(ends_as="failed", polls=1))
     page = service.post("/pictures", json={"prompt": "a cat"}).json()["page"]
-    assert "No picture: the mock was told" in service.get(page).text
+    assert "No image: the mock is set to end this task as failed" in service.get(page).text
 
 
-def test_a_wrong_combination_is_explained_and_costs_nothing(
+def test_an_invalid_request_is_explained_and_costs_nothing(
     service: TestClient, banana_server: MockServer
 ) -> None:
-    answer = service.post("/pictures", json={"prompt": "a cat", "aspect_ratio": "8:1"})
-    assert answer.status_code == 422
-    assert "works only with nano-banana-2" in answer.json()["detail"][0]
+    response = service.post("/pictures", json={"prompt": "a cat", "aspect_ratio": "8:1"})
+    assert response.status_code == 422
+    assert "nano-banana-2" in response.json()["detail"][0]
     assert banana_server.charged == 0
 
 
-def test_a_lost_answer_is_not_submitted_twice(
-    service: TestClient, banana_server: MockServer
-) -> None:
+def test_a_lost_response_is_not_retried(service: TestClient, banana_server: MockServer) -> None:
     banana_server.next_task(Plan(drops=True))
     assert service.post("/pictures", json={"prompt": "a cat"}).status_code == 502
     assert banana_server.charged == 1
 
 
-def test_an_unknown_picture_is_not_found(service: TestClient) -> None:
+def test_an_unknown_image_is_not_found(service: TestClient) -> None:
     assert service.get("/pictures/none").status_code == 404
 
 
-def test_a_service_that_does_not_answer_is_said_to(
-    service: TestClient, banana_server: MockServer
-) -> None:
+def test_an_unavailable_api_gets_a_503(service: TestClient, banana_server: MockServer) -> None:
     banana_server.next_task(Plan(refusals=1, refusal_status=401))
     assert service.post("/pictures", json={"prompt": "a cat"}).status_code == 503
     assert banana_server.charged == 0

@@ -1,11 +1,11 @@
-"""A worker in a process of its own: it picks tasks up by their ids and saves the pictures.
+"""A worker that runs in a separate process: it resumes tasks by ID and saves their images.
 
-    python worker.py add pictures.db "a cat"    # in a web server, a cron job, a shell
-    python worker.py work pictures.db out       # anywhere, as often as you like
+    python worker.py add tasks.db "a cat"    # from a web server, a cron job or a shell
+    python worker.py work tasks.db out       # anywhere, as often as you like
 
-The id is stored as soon as the submission returns it. Whatever ends the worker, the next one goes
-on with the same tasks, and nothing is submitted again. With Celery, `add` is what the web process
-calls and `finish` the body of the Celery task, whose argument is the id.
+The ID is stored as soon as the submission returns it. If the worker stops for any reason, the next
+one continues with the same tasks and submits nothing twice. With Celery, call `add` in the web
+process, and `finish` in a Celery task that takes the ID.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from mountsea_banana import NanoBanana, NanoBananaError, TaskFailed
 
 
 def open_store(path: str) -> sqlite3.Connection:
-    """Return the store of the ids of open tasks."""
+    """Open the database that holds the IDs of open tasks, and create it if necessary."""
     store = sqlite3.connect(path)
     store.execute("CREATE TABLE IF NOT EXISTS open_tasks (id TEXT PRIMARY KEY)")
     return store
 
 
 def add(store: sqlite3.Connection, banana: NanoBanana, prompt: str) -> str:
-    """Submit the making of a picture, and say and store its task's id.
+    """Start generating an image, then print and store its task's ID.
 
-    A store that cannot be written to is found before anything is paid for.
+    Raises sqlite3.OperationalError before anything is charged if the database is not writable.
     """
     with store:
         store.execute("BEGIN IMMEDIATE")
@@ -39,12 +39,12 @@ def add(store: sqlite3.Connection, banana: NanoBanana, prompt: str) -> str:
 
 
 def finish(banana: NanoBanana, task_id: str, folder: Path) -> Path:
-    """Wait for a task and save its picture in `folder`, named after the task."""
+    """Wait for a task and save its image in `folder`, named after the task."""
     return banana.task(task_id).wait().save(folder, overwrite=True)
 
 
 def work(store: sqlite3.Connection, banana: NanoBanana, folder: Path) -> None:
-    """Finish every open task; one that cannot be finished now stays open."""
+    """Finish every open task. A task that cannot be finished yet stays open."""
     folder.mkdir(exist_ok=True)
     for (task_id,) in store.execute("SELECT id FROM open_tasks").fetchall():
         try:
@@ -59,7 +59,7 @@ def work(store: sqlite3.Connection, banana: NanoBanana, folder: Path) -> None:
 
 
 def main(command: str, path: str, argument: str) -> None:
-    """Run one of the two commands."""
+    """Run the `add` or the `work` command."""
     with contextlib.closing(open_store(path)) as store, NanoBanana() as banana:
         if command == "add":
             add(store, banana, argument)

@@ -1,4 +1,4 @@
-"""What a broken server may cost: nothing sent twice, nothing lost, and the key shown to nobody."""
+"""Broken servers: nothing is charged twice, no task is lost, and the key never leaks."""
 
 from __future__ import annotations
 
@@ -16,78 +16,93 @@ import mountsea_banana as api
 import pytest
 from mountsea_banana import InstantClock, NanoBanana
 
-from tests.faults import KEY, Fault, FaultServer, act, answer
+from tests.faults import KEY, Fault, FaultServer, response, run_action
 
 DROP = b""
-CREATED = answer(201, {"taskId": "t-1"})
+CREATED = response(201, {"taskId": "t-1"})
 
 
-def serving(answers: Sequence[bytes]) -> FaultServer:
-    """Return a server that gives each connection the next of these answers, the last for ever."""
-    return FaultServer(*(Fault("an answer", text) for text in answers))
+def serving(responses: Sequence[bytes]) -> FaultServer:
+    """Return a server that sends each connection the next response, and repeats the last one."""
+    return FaultServer(*(Fault("a response", text) for text in responses))
 
 
 @pytest.fixture(params=["sync", "async"])
 def attempt(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Return what calls a client of either kind against a server's answers."""
+    """Return a function that runs an action with a client of the parametrized kind."""
 
     def run(url: str, name: str, clock: InstantClock, **options: Any) -> Any:
         is_async = request.param == "async"
-        return act(url, name, is_async=is_async, clock=clock, **{"timeout": 5, **options})
+        return run_action(url, name, is_async=is_async, clock=clock, **{"timeout": 5, **options})
 
     return run
 
 
-def look(status: str, **fields: object) -> bytes:
-    return answer(200, {"taskId": "t-1", "status": status, **fields})
+def snapshot(status: str, **fields: object) -> bytes:
+    return response(200, {"taskId": "t-1", "status": status, **fields})
 
 
-DONE = look("completed", result={"imageUrls": ["https://a/b"]})
-HTML = answer(200, b"<html>gateway</html>")
+DONE = snapshot("completed", result={"imageUrls": ["https://a/b"]})
+HTML = response(200, b"<html>gateway</html>")
 
 SUBMISSIONS: list[tuple[str, list[bytes], str | type[Exception], int]] = [
     ("accepted", [CREATED], "t-1", 1),
-    ("429, then accepted", [answer(429, b"", "Retry-After: 2"), CREATED], "t-1", 2),
-    ("429 without Retry-After", [answer(429), CREATED], "t-1", 2),
-    ("429 for ever", [answer(429)], api.RateLimitError, 3),
-    ("429 for an hour", [answer(429, b"", "Retry-After: 3600")], api.RateLimitError, 1),
-    ("503 with Retry-After", [answer(503, b"", "Retry-After: 2"), CREATED], "t-1", 2),
-    ("503 for ever", [answer(503, b"", "Retry-After: 0")], api.ServerError, 3),
+    ("429, then accepted", [response(429, b"", "Retry-After: 2"), CREATED], "t-1", 2),
+    ("429 without Retry-After", [response(429), CREATED], "t-1", 2),
+    ("429 forever", [response(429)], api.RateLimitError, 3),
+    ("429 for an hour", [response(429, b"", "Retry-After: 3600")], api.RateLimitError, 1),
+    ("503 with Retry-After", [response(503, b"", "Retry-After: 2"), CREATED], "t-1", 2),
+    ("503 forever", [response(503, b"", "Retry-After: 0")], api.ServerError, 3),
     (
-        "503 malformed",
-        [answer(503, b"", "Retry-After: soon"), CREATED],
+        "503 with a malformed Retry-After",
+        [response(503, b"", "Retry-After: soon"), CREATED],
         api.SubmissionServerError,
         1,
     ),
-    ("503 without", [answer(503), CREATED], api.SubmissionServerError, 1),
-    ("500", [answer(500, {"message": "oh"}), CREATED], api.SubmissionServerError, 1),
-    ("520", [answer(520, b"<html>"), CREATED], api.SubmissionServerError, 1),
-    ("599", [answer(599), CREATED], api.SubmissionServerError, 1),
+    ("503 without Retry-After", [response(503), CREATED], api.SubmissionServerError, 1),
+    ("500", [response(500, {"message": "oh"}), CREATED], api.SubmissionServerError, 1),
+    ("520", [response(520, b"<html>"), CREATED], api.SubmissionServerError, 1),
+    ("599", [response(599), CREATED], api.SubmissionServerError, 1),
     ("dropped", [DROP, CREATED], api.SubmissionUnknown, 1),
     ("garbage", [b"garbage\r\n\r\n", CREATED], api.SubmissionUnknown, 1),
-    ("cut", [answer(201, b'{"taskId": "t-', length=99)], api.SubmissionUnknown, 1),
-    ("cut after the id", [answer(201, b'{"taskId": "t-1"', length=99)], api.SubmissionUnknown, 1),
-    ("bad gzip", [answer(201, b"no", "Content-Encoding: gzip")], api.SubmissionUnknown, 1),
-    ("huge", [answer(201, b" " * (9 << 20))], api.SubmissionUnknown, 1),
-    ("empty", [answer(201), CREATED], api.SubmissionUnreadable, 1),
-    ("204", [answer(204)], api.SubmissionUnreadable, 1),
-    ("HTML", [answer(201, b"<html>"), CREATED], api.SubmissionUnreadable, 1),
-    ("a number", [answer(201, {"taskId": 5})], api.SubmissionUnreadable, 1),
-    ("a list", [answer(201, [])], api.SubmissionUnreadable, 1),
-    ("deep", [answer(201, b"[" * 100_000)], api.SubmissionUnreadable, 1),
-    ("no JSON with an id", [answer(201, b'"taskId": "t-1", x')], api.SubmissionUnreadable, 1),
-    ("a long number", [answer(201, b'{"taskId": "t-1", "x": ' + b"9" * 5000 + b"}")], "t-1", 1),
-    ("400", [answer(400, {"error": "no"}), CREATED], api.BadRequestError, 1),
-    ("401", [answer(401)], api.AuthenticationError, 1),
-    ("402", [answer(402)], api.APIStatusError, 1),
-    ("403", [answer(403)], api.PermissionDeniedError, 1),
-    ("404", [answer(404)], api.NotFoundError, 1),
-    ("422", [answer(422)], api.BadRequestError, 1),
-    ("302", [answer(302, b"", "Location: /elsewhere"), CREATED], api.APIStatusError, 1),
-    ("echo", [answer(400, {"message": KEY, "x": "sk-secret\\/key-1"})], api.BadRequestError, 1),
+    ("truncated", [response(201, b'{"taskId": "t-', length=99)], api.SubmissionUnknown, 1),
     (
-        "echo with an id",
-        [answer(201, {"taskId": "", "x": KEY}, f"X-Echo: {KEY}")],
+        "truncated after the ID",
+        [response(201, b'{"taskId": "t-1"', length=99)],
+        api.SubmissionUnknown,
+        1,
+    ),
+    ("bad gzip", [response(201, b"no", "Content-Encoding: gzip")], api.SubmissionUnknown, 1),
+    ("too large", [response(201, b" " * (9 << 20))], api.SubmissionUnknown, 1),
+    ("empty", [response(201), CREATED], api.SubmissionUnreadable, 1),
+    ("204", [response(204)], api.SubmissionUnreadable, 1),
+    ("HTML", [response(201, b"<html>"), CREATED], api.SubmissionUnreadable, 1),
+    ("a number", [response(201, {"taskId": 5})], api.SubmissionUnreadable, 1),
+    ("a list", [response(201, [])], api.SubmissionUnreadable, 1),
+    ("deeply nested", [response(201, b"[" * 100_000)], api.SubmissionUnreadable, 1),
+    (
+        "invalid JSON with an ID",
+        [response(201, b'"taskId": "t-1", x')],
+        api.SubmissionUnreadable,
+        1,
+    ),
+    ("a long number", [response(201, b'{"taskId": "t-1", "x": ' + b"9" * 5000 + b"}")], "t-1", 1),
+    ("400", [response(400, {"error": "no"}), CREATED], api.BadRequestError, 1),
+    ("401", [response(401)], api.AuthenticationError, 1),
+    ("402", [response(402)], api.APIStatusError, 1),
+    ("403", [response(403)], api.PermissionDeniedError, 1),
+    ("404", [response(404)], api.NotFoundError, 1),
+    ("422", [response(422)], api.BadRequestError, 1),
+    ("302", [response(302, b"", "Location: /elsewhere"), CREATED], api.APIStatusError, 1),
+    (
+        "echoed key",
+        [response(400, {"message": KEY, "x": "sk-secret\\/key-1"})],
+        api.BadRequestError,
+        1,
+    ),
+    (
+        "echoed key with an empty ID",
+        [response(201, {"taskId": "", "x": KEY}, f"X-Echo: {KEY}")],
         api.SubmissionUnreadable,
         1,
     ),
@@ -95,19 +110,19 @@ SUBMISSIONS: list[tuple[str, list[bytes], str | type[Exception], int]] = [
 
 
 @pytest.mark.parametrize(
-    ("answers", "expected", "posts"),
+    ("responses", "expected", "posts"),
     [pytest.param(*case[1:], id=case[0]) for case in SUBMISSIONS],
 )
-def test_a_submission_is_sent_again_only_where_it_cannot_have_been_accepted(
+def test_a_submission_is_retried_only_if_it_cannot_have_been_accepted(
     attempt: Callable[..., Any],
     clock: InstantClock,
     caplog: pytest.LogCaptureFixture,
-    answers: list[bytes],
+    responses: list[bytes],
     expected: str | type[Exception],
     posts: int,
 ) -> None:
     caplog.set_level(logging.INFO)
-    with serving(answers) as server:
+    with serving(responses) as server:
         if isinstance(expected, str):
             assert attempt(server.url, "submit", clock).id == expected
         else:
@@ -124,11 +139,11 @@ def test_a_submission_is_sent_again_only_where_it_cannot_have_been_accepted(
     assert all(request.count(f"Bearer {KEY}".encode()) == 1 for request in server.requests)
 
 
-def test_an_id_that_was_read_before_the_answer_broke_is_kept(
+def test_an_id_in_a_truncated_response_is_kept(
     attempt: Callable[..., Any], clock: InstantClock
 ) -> None:
     with (
-        serving([answer(201, b'{"taskId": "t-1"', length=99)]) as server,
+        serving([response(201, b'{"taskId": "t-1"', length=99)]) as server,
         pytest.raises(api.SubmissionUnknown, match="pick it up") as caught,
     ):
         attempt(server.url, "submit", clock)
@@ -136,27 +151,25 @@ def test_an_id_that_was_read_before_the_answer_broke_is_kept(
 
 
 @pytest.mark.parametrize(
-    "given", [answer(201, {"data": {"taskId": "t-1"}}), answer(200, {"taskId": "t-1"})]
+    "data", [response(201, {"data": {"taskId": "t-1"}}), response(200, {"taskId": "t-1"})]
 )
-def test_a_readable_id_gives_a_task_and_a_warning(
-    attempt: Callable[..., Any], clock: InstantClock, given: bytes
+def test_a_deviating_response_with_an_id_returns_a_task_and_warns(
+    attempt: Callable[..., Any], clock: InstantClock, data: bytes
 ) -> None:
-    with serving([given]) as server, pytest.warns(api.ContractWarning):
+    with serving([data]) as server, pytest.warns(api.ContractWarning):
         assert attempt(server.url, "submit", clock).id == "t-1"
 
 
-def test_no_warning_costs_a_task(
+def test_a_warning_raised_as_an_error_does_not_lose_the_task(
     attempt: Callable[..., Any], clock: InstantClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving([answer(200, {"taskId": "t-1"})]) as server, warnings.catch_warnings():
+    with serving([response(200, {"taskId": "t-1"})]) as server, warnings.catch_warnings():
         warnings.simplefilter("error")
         assert attempt(server.url, "submit", clock).id == "t-1"
     assert "not 201" in caplog.text
 
 
-def test_a_request_that_never_left_is_sent_again(
-    attempt: Callable[..., Any], clock: InstantClock
-) -> None:
+def test_an_unsent_request_is_retried(attempt: Callable[..., Any], clock: InstantClock) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     with pytest.raises(api.APIConnectionError, match="nothing was charged"):
@@ -164,7 +177,7 @@ def test_a_request_that_never_left_is_sent_again(
     assert len(clock.sleeps) == 2
 
 
-def test_a_silent_server_leaves_a_submission_unknown_and_a_look_timed_out(
+def test_a_silent_server_makes_submissions_unknown_and_polls_time_out(
     attempt: Callable[..., Any], clock: InstantClock
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -175,54 +188,72 @@ def test_a_silent_server_leaves_a_submission_unknown_and_a_look_timed_out(
             attempt(url, "fetch", clock, timeout=httpx.Timeout(0.05), max_retries=0)
 
 
-LOOKS: list[tuple[str, str, list[bytes], type[Exception] | None, int]] = [
-    ("fetch", "500, then fine", [answer(500), DONE], None, 2),
-    ("fetch", "500 for ever", [answer(500)], api.ServerError, 3),
+POLLS: list[tuple[str, str, list[bytes], type[Exception] | None, int]] = [
+    ("fetch", "500, then fine", [response(500), DONE], None, 2),
+    ("fetch", "500 forever", [response(500)], api.ServerError, 3),
     ("fetch", "dropped", [DROP, DROP, DONE], None, 3),
-    ("fetch", "cut", [answer(200, b"{", length=9), DONE], None, 2),
+    ("fetch", "truncated", [response(200, b"{", length=9), DONE], None, 2),
     ("fetch", "HTML", [HTML], api.UnexpectedResponse, 1),
     (
         "fetch",
-        "another task",
-        [answer(200, {"taskId": "t-2", "status": "x"})],
+        "another task's snapshot",
+        [response(200, {"taskId": "t-2", "status": "x"})],
         api.UnexpectedResponse,
         1,
     ),
-    ("fetch", "no status", [answer(200, {"taskId": "t-1"})], api.UnexpectedResponse, 1),
-    ("fetch", "408", [answer(408)], api.APIStatusError, 1),
-    ("wait", "408, HTML, drop, then fine", [answer(408), HTML, DROP, DONE], None, 4),
-    ("wait", "ready is not done", [look("ready"), look("queued"), DONE], None, 3),
-    ("wait", "401", [answer(401)], api.AuthenticationError, 1),
-    ("wait", "429 within", [answer(429, b"", "Retry-After: 9"), DONE], None, 2),
-    ("wait", "429 past the deadline", [answer(429, b"", "Retry-After: 50")], api.RateLimitError, 1),
-    ("wait", "429 too long", [answer(429, b"", "Retry-After: 9000")], api.RateLimitError, 1),
+    ("fetch", "no status", [response(200, {"taskId": "t-1"})], api.UnexpectedResponse, 1),
+    ("fetch", "408", [response(408)], api.APIStatusError, 1),
+    ("wait", "408, HTML, drop, then fine", [response(408), HTML, DROP, DONE], None, 4),
     (
         "wait",
-        "a date",
-        [answer(429, b"", "Retry-After: Thu, 01 Jan 1970 00:00:00 GMT"), DONE],
+        "unknown statuses are not final",
+        [snapshot("ready"), snapshot("queued"), DONE],
+        None,
+        3,
+    ),
+    ("wait", "401", [response(401)], api.AuthenticationError, 1),
+    ("wait", "429 within the deadline", [response(429, b"", "Retry-After: 9"), DONE], None, 2),
+    (
+        "wait",
+        "429 past the deadline",
+        [response(429, b"", "Retry-After: 50")],
+        api.RateLimitError,
+        1,
+    ),
+    ("wait", "429 too long", [response(429, b"", "Retry-After: 9000")], api.RateLimitError, 1),
+    (
+        "wait",
+        "Retry-After as a date",
+        [response(429, b"", "Retry-After: Thu, 01 Jan 1970 00:00:00 GMT"), DONE],
         None,
         2,
     ),
-    ("wait", "failed", [look("failed", errorMessage="no", errorCode=7)], api.TaskFailed, 1),
-    ("wait", "cancelled", [look("cancelled")], api.TaskFailed, 1),
-    ("wait", "timeout", [look("timeout")], api.TaskFailed, 1),
-    ("wait", "no picture", [look("completed", result=None)], api.UnexpectedResponse, 1),
+    ("wait", "failed", [snapshot("failed", errorMessage="no", errorCode=7)], api.TaskFailed, 1),
+    ("wait", "cancelled", [snapshot("cancelled")], api.TaskFailed, 1),
+    ("wait", "timeout", [snapshot("timeout")], api.TaskFailed, 1),
+    (
+        "wait",
+        "completed without images",
+        [snapshot("completed", result=None)],
+        api.UnexpectedResponse,
+        1,
+    ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("name", "answers", "expected", "gets"),
-    [pytest.param(case[0], *case[2:], id=f"{case[0]}: {case[1]}") for case in LOOKS],
+    ("name", "responses", "expected", "gets"),
+    [pytest.param(case[0], *case[2:], id=f"{case[0]}: {case[1]}") for case in POLLS],
 )
-def test_a_look_that_fails_is_made_again_while_that_can_help(
+def test_a_failed_poll_is_retried_only_if_that_can_help(
     attempt: Callable[..., Any],
     clock: InstantClock,
     name: str,
-    answers: list[bytes],
+    responses: list[bytes],
     expected: type[Exception] | None,
     gets: int,
 ) -> None:
-    with serving(answers) as server:
+    with serving(responses) as server:
         if expected is None:
             assert attempt(server.url, name, clock).image_urls == ["https://a/b"]
         else:
@@ -234,12 +265,12 @@ def test_a_look_that_fails_is_made_again_while_that_can_help(
     assert len(server.requests) == gets
 
 
-def test_waiting_ends_at_its_deadline_with_the_last_failure_as_cause(
+def test_a_wait_timeout_has_the_last_failure_as_its_cause(
     attempt: Callable[..., Any], clock: InstantClock
 ) -> None:
     start = clock.now
     with (
-        serving([look("processing"), answer(500)]) as server,
+        serving([snapshot("processing"), response(500)]) as server,
         pytest.raises(api.WaitTimeout) as caught,
     ):
         attempt(server.url, "wait", clock)
@@ -251,28 +282,28 @@ def test_waiting_ends_at_its_deadline_with_the_last_failure_as_cause(
     assert max(clock.sleeps) <= 10
 
 
-def test_an_unknown_status_keeps_waiting_with_one_warning(
+def test_waiting_continues_on_an_unknown_status_with_one_warning(
     attempt: Callable[..., Any], clock: InstantClock
 ) -> None:
     with (
-        serving([look("dreaming"), look("dreaming"), DONE]) as server,
+        serving([snapshot("dreaming"), snapshot("dreaming"), DONE]) as server,
         pytest.warns(api.ContractWarning, match="dreaming") as warned,
     ):
         assert attempt(server.url, "wait", clock).status == "completed"
     assert len(warned) == 1
 
 
-def test_a_wrapped_look_is_read_with_a_warning(
+def test_a_wrapped_snapshot_is_read_with_a_warning(
     attempt: Callable[..., Any], clock: InstantClock
 ) -> None:
-    wrapped = answer(200, {"data": {"taskId": "t-1", "status": "pending"}})
+    wrapped = response(200, {"data": {"taskId": "t-1", "status": "pending"}})
     with serving([wrapped]) as server, pytest.warns(api.ContractWarning):
         assert attempt(server.url, "fetch", clock).status == "pending"
 
 
 @pytest.fixture
 def trickle() -> Iterator[str]:
-    """A server whose answer never ends, a byte at a time."""
+    """The URL of a server that sends an endless response one byte at a time."""
     stop = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -295,17 +326,17 @@ def trickle() -> Iterator[str]:
     listener.close()
 
 
-def test_the_deadline_cuts_an_answer_that_trickles(
+def test_the_deadline_ends_a_trickling_response(
     attempt: Callable[..., Any], clock: InstantClock, trickle: str
 ) -> None:
     with pytest.raises(api.SubmissionUnknown, match="time was up"):
         attempt(trickle, "submit", clock, timeout=httpx.Timeout(0.1))
 
 
-def test_ctrl_c_while_waiting_logs_the_task(
+def test_ctrl_c_while_waiting_logs_the_task_id(
     banana: NanoBanana, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def interrupt(look: object) -> None:
+    def interrupt(snapshot: object) -> None:
         raise KeyboardInterrupt
 
     task = banana.generate("a cat")
@@ -314,7 +345,7 @@ def test_ctrl_c_while_waiting_logs_the_task(
     assert task.id in caplog.text
 
 
-def test_ctrl_c_while_submitting_says_what_it_may_have_cost(
+def test_ctrl_c_while_submitting_logs_a_possible_charge(
     clock: InstantClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(seconds: float) -> None:
@@ -322,7 +353,7 @@ def test_ctrl_c_while_submitting_says_what_it_may_have_cost(
 
     monkeypatch.setattr(clock, "sleep", interrupt)
     with (
-        serving([answer(429)]) as server,
+        serving([response(429)]) as server,
         NanoBanana(KEY, base_url=server.url, clock=clock) as banana,
         pytest.raises(KeyboardInterrupt),
     ):
@@ -330,8 +361,8 @@ def test_ctrl_c_while_submitting_says_what_it_may_have_cost(
     assert "may have been accepted" in caplog.text
 
 
-def test_a_download_says_when_its_link_has_expired() -> None:
-    with serving([answer(403)]) as server:
+def test_a_download_reports_an_expired_url() -> None:
+    with serving([response(403)]) as server:
         result = api.TaskResult("t-1", "completed", {"result": {"imageUrls": [server.url]}})
         with pytest.raises(api.DownloadError, match="expired") as caught:
             result.read()
@@ -339,8 +370,8 @@ def test_a_download_says_when_its_link_has_expired() -> None:
     assert b"authorization" not in server.requests[0].lower()
 
 
-def test_a_download_that_breaks_off_is_no_picture() -> None:
-    with serving([answer(200, b"\x89PNG\r\n\x1a\n", length=99)]) as server:
+def test_a_truncated_download_is_an_error() -> None:
+    with serving([response(200, b"\x89PNG\r\n\x1a\n", length=99)]) as server:
         result = api.TaskResult("t-1", "completed", {"result": {"imageUrls": [server.url]}})
         with pytest.raises(api.DownloadError, match="RemoteProtocolError"):
             result.read()

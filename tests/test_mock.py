@@ -1,9 +1,11 @@
-"""The mock serves the contract: it refuses clearly, and serves what a spec adds without code."""
+"""The mock serves the contract, with clear errors, and needs no code for new operations."""
 
 from __future__ import annotations
 
 import io
+import json
 import runpy
+import select
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from mountsea_banana import mock
 from mountsea_banana.contract import Contract, ContractError, sample
 from mountsea_banana.mock import MockServer, _tasks
 from mountsea_banana.mock import __main__ as command
@@ -22,7 +25,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "openapi.yaml"
 SUBMIT = "/gemini/image/generate"
-LOOK = "/gemini/task/result"
+POLL = "/gemini/task/result"
 KEY = {"Authorization": "Bearer test-token"}
 BODY = {"prompt": "a cat", "action": "generate"}
 
@@ -43,14 +46,14 @@ def overlay() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("target", ["$.components.schemas.Gone", "$.info.title.Gone"])
-def test_an_overlay_target_that_matches_nothing_is_an_error(target: str) -> None:
+def test_an_overlay_target_without_a_match_is_an_error(target: str) -> None:
     document = overlay()
     document["actions"][0]["target"] = target
     with pytest.raises(ContractError, match="Gone"):
         Contract.build(published(), document)
 
 
-def test_a_sentence_that_the_spec_no_longer_holds_is_an_error() -> None:
+def test_a_rule_whose_sentence_left_the_spec_is_an_error() -> None:
     spec = published()
     schema = spec["components"]["schemas"]["NanoImageDto"]
     schema["properties"]["num_images"]["description"] = "as many as you like"
@@ -59,43 +62,43 @@ def test_a_sentence_that_the_spec_no_longer_holds_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [("a: [", "not valid YAML"), ("5", "not a mapping"), ("paths: 5", "matches nothing")],
 )
-def test_a_spec_that_cannot_be_used_is_an_error(tmp_path: Path, content: str, said: str) -> None:
+def test_an_unusable_spec_is_an_error(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text(content)
-    with pytest.raises(ContractError, match=said):
+    with pytest.raises(ContractError, match=message):
         Contract.load(path)
     with pytest.raises(ContractError, match="cannot read"):
         Contract.load(tmp_path / "none.yaml")
 
 
-def test_a_spec_with_a_broken_operation_is_an_error() -> None:
+def test_a_spec_with_an_invalid_operation_is_an_error() -> None:
     spec = published()
-    spec["paths"][LOOK]["get"]["parameters"] = 5
+    spec["paths"][POLL]["get"]["parameters"] = 5
     with pytest.raises(ContractError, match="not a usable OpenAPI"):
         Contract.build(spec, overlay())
 
 
-def test_an_operation_without_a_success_answer_is_an_error() -> None:
+def test_an_operation_without_a_success_response_is_an_error() -> None:
     spec = published()
-    spec["paths"][LOOK]["get"]["responses"] = {"default": {"description": ""}}
-    with pytest.raises(ContractError, match=f"GET {LOOK} documents no success response"):
+    spec["paths"][POLL]["get"]["responses"] = {"default": {"description": ""}}
+    with pytest.raises(ContractError, match=f"GET {POLL} documents no success response"):
         Contract.build(spec, overlay())
 
 
-def test_a_field_that_may_be_null_may_be_null() -> None:
-    look = Contract.load().operations[1].success
-    assert look is not None
-    assert look.is_valid({"taskId": "t", "status": "pending", "result": None})
-    assert not look.is_valid({"taskId": None, "status": "pending"})
+def test_nullable_fields_accept_null() -> None:
+    snapshot = Contract.load().operations[1].success
+    assert snapshot is not None
+    assert snapshot.is_valid({"taskId": "t", "status": "pending", "result": None})
+    assert not snapshot.is_valid({"taskId": None, "status": "pending"})
     spec = published()
     fields = spec["components"]["schemas"]["TaskResultDto"]["properties"]
     fields["status"]["nullable"] = True
-    look = Contract.build(spec, overlay()).operations[1].success
-    assert look is not None
-    assert look.is_valid({"taskId": "t", "status": None})
+    snapshot = Contract.build(spec, overlay()).operations[1].success
+    assert snapshot is not None
+    assert snapshot.is_valid({"taskId": "t", "status": None})
 
 
 def post(server: MockServer, **options: Any) -> httpx.Response:
@@ -129,74 +132,74 @@ def post(server: MockServer, **options: Any) -> httpx.Response:
         ({"json": BODY}, 201),
     ],
 )
-def test_a_request_is_judged_by_the_contract(
+def test_requests_are_validated_against_the_contract(
     banana_server: MockServer, options: dict[str, Any], status: int
 ) -> None:
-    answer = post(banana_server, **options)
-    assert answer.status_code == status
-    assert answer.json()["taskId" if status == 201 else "message"]
+    response = post(banana_server, **options)
+    assert response.status_code == status
+    assert response.json()["taskId" if status == 201 else "message"]
     if status == 401:
-        assert answer.headers["www-authenticate"] == "Bearer"
+        assert response.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_refusal_names_the_rule_and_the_field(banana_server: MockServer) -> None:
-    answer = post(banana_server, json={"prompt": 5, "action": "edit", "image_urls": [5]})
-    found = [(each["rule"], each["field"]) for each in answer.json()["problems"]]
+def test_a_refusal_lists_each_rule_and_field(banana_server: MockServer) -> None:
+    response = post(banana_server, json={"prompt": 5, "action": "edit", "image_urls": [5]})
+    found = [(each["rule"], each["field"]) for each in response.json()["problems"]]
     assert sorted(found) == [("type", "image_urls.0"), ("type", "prompt")]
-    answer = post(banana_server, json={"prompt": "x", "action": "edit"})
-    assert [each["rule"] for each in answer.json()["problems"]] == ["edit-needs-image-urls"]
+    response = post(banana_server, json={"prompt": "x", "action": "edit"})
+    assert [each["rule"] for each in response.json()["problems"]] == ["edit-needs-image-urls"]
 
 
-def test_no_account_sees_anothers_task(banana_server: MockServer) -> None:
+def test_an_account_cannot_poll_the_tasks_of_another(banana_server: MockServer) -> None:
     task_id = post(banana_server, json=BODY).json()["taskId"]
     other = {"Authorization": "Bearer other-token"}
     for headers, status in ((KEY, 200), (other, 404)):
-        answer = httpx.get(banana_server.url + LOOK, params={"taskId": task_id}, headers=headers)
-        assert answer.status_code == status
+        response = httpx.get(banana_server.url + POLL, params={"taskId": task_id}, headers=headers)
+        assert response.status_code == status
 
 
-def test_what_the_spec_does_not_hold_is_refused_as_json(banana_server: MockServer) -> None:
+def test_requests_outside_the_spec_get_json_errors(banana_server: MockServer) -> None:
     assert "openapi.yaml" in httpx.get(f"{banana_server.url}/none").json()["message"]
     assert httpx.delete(banana_server.url + SUBMIT).status_code == 405
     assert httpx.get(f"{banana_server.url}/pictures/none.png").status_code == 404
-    assert httpx.get(banana_server.url + LOOK, headers=KEY).status_code == 400
+    assert httpx.get(banana_server.url + POLL, headers=KEY).status_code == 400
 
 
 @pytest.mark.parametrize(("ratio", "pixels"), [("8:1", (4096, 512)), ("21:9", (4095, 1755))])
-def test_a_picture_has_the_asked_ratio(
+def test_an_image_has_the_requested_size(
     banana_server: MockServer, ratio: str, pixels: tuple[int, int]
 ) -> None:
     body = {**BODY, "model": "nano-banana-2", "aspect_ratio": ratio, "resolution": "4K"}
     task_id = post(banana_server, json={**body, "prompt": "قطة 猫 " * 90}).json()["taskId"]
-    picture = httpx.get(f"{banana_server.url}/pictures/{task_id}.png")
+    image = httpx.get(f"{banana_server.url}/pictures/{task_id}.png")
     if ratio == "21:9":
-        assert picture.headers["content-type"] == "image/png"
-    assert Image.open(io.BytesIO(picture.content)).size == pixels
+        assert image.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(image.content)).size == pixels
 
 
-def test_the_page_shows_the_tasks_newest_first(banana_server: MockServer) -> None:
-    assert "No task yet" in httpx.get(banana_server.url).text
+def test_the_page_lists_tasks_newest_first(banana_server: MockServer) -> None:
+    assert "No tasks yet" in httpx.get(banana_server.url).text
     first = post(banana_server, json={**BODY, "prompt": "<script>first"}).json()["taskId"]
     post(banana_server, json={**BODY, "prompt": ""})
     for _ in range(3):
-        httpx.get(banana_server.url + LOOK, params={"taskId": first}, headers=KEY)
+        httpx.get(banana_server.url + POLL, params={"taskId": first}, headers=KEY)
     page = httpx.get(banana_server.url).text
     assert page.index("(no prompt)") < page.index("&lt;script&gt;first")
     assert f"/pictures/{first}.png" in page
 
 
-def test_no_prompt_breaks_the_page(banana_server: MockServer) -> None:
+def test_the_page_shows_prompts_with_lone_surrogates(banana_server: MockServer) -> None:
     headers = {**KEY, "Content-Type": "application/json"}
     body = b'{"prompt": "half a pair: \\ud800", "action": "generate"}'
     assert post(banana_server, content=body, headers=headers).status_code == 201
     assert "half a pair: ?" in httpx.get(banana_server.url).text
 
 
-def test_the_spec_is_served_as_it_was_published(banana_server: MockServer) -> None:
+def test_the_published_spec_is_served_unchanged(banana_server: MockServer) -> None:
     assert httpx.get(f"{banana_server.url}/openapi.yaml").content == SPEC.read_bytes()
 
 
-def test_the_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOCK_API_KEYS", "one, two")
     with MockServer() as server:
         assert post(server, json=BODY).status_code == 401
@@ -204,7 +207,7 @@ def test_the_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         assert post(server, json=BODY, headers=headers).status_code == 201
 
 
-def test_the_oldest_task_goes_when_there_are_too_many(
+def test_the_oldest_task_is_dropped_beyond_the_limit(
     banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_tasks, "MAX_TASKS", 1)
@@ -213,7 +216,7 @@ def test_the_oldest_task_goes_when_there_are_too_many(
     assert [each["prompt"] for each in banana_server.submissions] == ["new"]
 
 
-def test_an_operation_that_the_spec_adds_is_served_without_code(tmp_path: Path) -> None:
+def test_new_operations_in_the_spec_are_served(tmp_path: Path) -> None:
     spec = published()
     task = {"$ref": "#/components/schemas/TaskIdDto"}
     content = {"application/json": {"schema": {"type": "object"}}}
@@ -243,10 +246,10 @@ def test_an_operation_that_the_spec_adds_is_served_without_code(tmp_path: Path) 
     path.write_text(yaml.safe_dump(spec))
     with MockServer(spec=path) as server:
         assert httpx.post(f"{server.url}/gemini/video", headers=KEY, json=5).status_code == 400
-        made = httpx.post(f"{server.url}/gemini/video", headers=KEY)
-        assert made.status_code == 201
-        look = httpx.get(server.url + LOOK, params=made.json(), headers=KEY)
-        assert look.json()["status"] == "pending"
+        submitted = httpx.post(f"{server.url}/gemini/video", headers=KEY)
+        assert submitted.status_code == 201
+        poll = httpx.get(server.url + POLL, params=submitted.json(), headers=KEY)
+        assert poll.json()["status"] == "pending"
         assert httpx.get(f"{server.url}/models").json() == {"name": "text"}
         assert httpx.delete(f"{server.url}/models").content == b""
 
@@ -265,11 +268,11 @@ def test_an_operation_that_the_spec_adds_is_served_without_code(tmp_path: Path) 
         ({"$ref": "#/a/b"}, True),
     ],
 )
-def test_a_sample_keeps_its_schema(schema: dict[str, Any], value: object) -> None:
+def test_a_sample_matches_its_schema(schema: dict[str, Any], value: object) -> None:
     assert sample(schema, {"a": {"b": {"type": "boolean"}}}) == value
 
 
-def test_the_command_serves_until_it_is_interrupted() -> None:
+def test_the_command_serves_until_interrupted() -> None:
     command = [sys.executable, "-m", "mountsea_banana.mock", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -281,7 +284,18 @@ def test_the_command_serves_until_it_is_interrupted() -> None:
     assert process.returncode == 0
 
 
-def test_the_command_says_why_it_cannot_start(
+def test_the_command_prints_its_url_at_once_to_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    monkeypatch.setenv("MOCK_API_KEYS", "one")
+    command = [sys.executable, "-m", "mountsea_banana.mock", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], 20)
+        process.terminate()
+    assert ready
+
+
+def test_the_command_reports_why_it_cannot_start(
     banana_server: MockServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["--spec", str(tmp_path / "none")]) == 2
@@ -299,7 +313,7 @@ def test_the_command_names_a_missing_extra(
 
 
 @pytest.mark.parametrize("keys", ["", "one"])
-def test_the_module_is_the_command(monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
+def test_the_package_runs_as_a_command(monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
     import uvicorn
 
     def interrupt(self: uvicorn.Server, sockets: object) -> None:
@@ -314,12 +328,12 @@ def test_the_module_is_the_command(monkeypatch: pytest.MonkeyPatch, keys: str) -
     assert caught.value.code == 0
 
 
-def test_a_server_may_have_keys_of_its_own() -> None:
+def test_a_server_accepts_only_the_keys_passed_to_it() -> None:
     with MockServer(keys=["mine"]) as server:
         assert post(server, json=BODY).status_code == 401
 
 
-def test_an_overlay_merges_objects_and_joins_arrays() -> None:
+def test_an_overlay_merges_objects_and_appends_to_arrays() -> None:
     document = overlay()
     update = {"info": {"title": "t", "x": [1]}, "tags": [{"name": "new"}]}
     document["actions"].append({"target": "$", "update": update})
@@ -327,3 +341,50 @@ def test_an_overlay_merges_objects_and_joins_arrays() -> None:
     assert merged["info"]["title"] == "t"
     assert merged["info"]["version"] == published()["info"]["version"]
     assert [tag["name"] for tag in merged["tags"]] == ["gemini", "gemini-compat", "new"]
+
+
+def test_dir_lists_the_public_names() -> None:
+    assert dir(mock) == sorted(mock.__all__)
+
+
+@pytest.mark.parametrize("name", mock.__all__)
+def test_a_public_name_is_resolved_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(vars(mock), name, raising=False)
+    value = getattr(mock, name)
+    assert vars(mock)[name] is value
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'MockServr'"):
+        getattr(mock, "MockServr")  # noqa: B009
+
+
+MYPY = ("mypy", "--strict", "--output=json")
+PYRIGHT = ("pyright", "--outputjson", "--pythonpath", sys.executable)
+
+
+@pytest.mark.parametrize("checker", [MYPY, PYRIGHT], ids=["mypy", "pyright"])
+def test_a_misspelt_name_is_an_error_to_type_checkers(
+    checker: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "imports.py"
+    path.write_text(
+        "from mountsea_banana import mock\n"
+        f"from mountsea_banana.mock import {', '.join(mock.__all__)}\n"
+        "from mountsea_banana.mock import MockServr\n"
+        "mock.Plan()\n"
+        "mock.Plann()\n"
+    )
+    # mypy finds the package by pyproject.toml, pyright by the interpreter.
+    folder = ROOT if checker is MYPY else tmp_path
+    command = [sys.executable, "-m", *checker, str(path)]
+    output = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False).stdout
+    if checker is MYPY:
+        found = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+        lines = {each["line"] for each in found if each["severity"] == "error"}
+    else:
+        found = json.loads(output)["generalDiagnostics"]
+        lines = {
+            each["range"]["start"]["line"] + 1 for each in found if each["severity"] == "error"
+        }
+    assert lines == {3, 5}

@@ -1,4 +1,4 @@
-"""The mock treats a task as it is told: in Python, over `/_mock`, or by its command's flags."""
+"""Plans control the mock's tasks from Python, the control API and the command line."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from mountsea_banana.mock import __main__ as command
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled", "timeout"])
-def test_the_next_task_ends_as_it_is_told_and_the_one_after_it_does_not(
+def test_next_task_sets_the_final_status_of_one_task(
     banana: NanoBanana, banana_server: MockServer, status: str
 ) -> None:
     banana_server.next_task(Plan(ends_as=status))
-    with pytest.raises(TaskFailed, match=f"told to end this as {status}") as caught:
+    with pytest.raises(TaskFailed, match=f"set to end this task as {status}") as caught:
         banana.generate("a cat").wait()
     assert (caught.value.status, caught.value.error_code) == (status, 1000)
     assert banana.generate("a cat").wait().status == "completed"
@@ -37,12 +37,12 @@ def test_the_next_task_ends_as_it_is_told_and_the_one_after_it_does_not(
 
 def statuses(banana: NanoBanana) -> list[str]:
     seen: list[str] = []
-    banana.generate("a cat").wait(on_update=lambda look: seen.append(look.status))
+    banana.generate("a cat").wait(on_update=lambda snapshot: seen.append(snapshot.status))
     return seen
 
 
 @pytest.mark.parametrize("polls", [1, 2, 5])
-def test_a_task_takes_as_many_polls_as_it_is_told(
+def test_a_task_ends_after_the_planned_number_of_polls(
     banana: NanoBanana, banana_server: MockServer, polls: int
 ) -> None:
     banana_server.next_task(Plan(polls=polls))
@@ -50,7 +50,7 @@ def test_a_task_takes_as_many_polls_as_it_is_told(
     assert statuses(banana) == [*expected, "completed"]
 
 
-def test_a_task_takes_as_long_as_it_is_told_in_the_time_of_the_client(
+def test_a_task_takes_the_planned_time_on_the_clock_of_the_client(
     banana: NanoBanana, banana_server: MockServer
 ) -> None:
     banana_server.plan = Plan(advances="time", seconds=60)
@@ -60,7 +60,7 @@ def test_a_task_takes_as_long_as_it_is_told_in_the_time_of_the_client(
     assert 60 <= banana_server.clock.monotonic() - start <= 70
 
 
-def test_a_task_that_advances_by_hand_stays_until_it_is_moved_on(
+def test_a_manual_task_changes_only_when_advanced(
     banana: NanoBanana, banana_server: MockServer
 ) -> None:
     banana_server.plan = Plan(advances="hand")
@@ -72,12 +72,14 @@ def test_a_task_that_advances_by_hand_stays_until_it_is_moved_on(
     banana_server.advance()
     assert second.fetch().status == "processing"
     banana_server.next_task(Plan())
-    for task_id in ("none", banana.generate("a bird").id):
-        with pytest.raises(ValueError, match="no task"):
-            banana_server.advance(task_id)
+    other = banana.generate("a bird")
+    with pytest.raises(ValueError, match=f"cannot advance task '{other.id}': .*advances='poll'"):
+        banana_server.advance(other.id)
+    with pytest.raises(ValueError, match="cannot advance task 'none': no such task"):
+        banana_server.advance("none")
 
 
-def test_a_submission_is_refused_as_often_as_it_is_told(
+def test_a_submission_is_refused_the_planned_number_of_times(
     banana: NanoBanana, banana_server: MockServer
 ) -> None:
     banana_server.next_task(Plan(refusals=2))
@@ -94,7 +96,7 @@ def test_a_submission_is_refused_as_often_as_it_is_told(
     assert banana_server.charged == 0
 
 
-def test_a_dropped_submission_is_charged_and_its_task_lives(
+def test_a_dropped_submission_is_charged_and_creates_a_task(
     banana: NanoBanana, banana_server: MockServer
 ) -> None:
     banana_server.next_task(Plan(drops=True))
@@ -104,7 +106,7 @@ def test_a_dropped_submission_is_charged_and_its_task_lives(
     assert banana.generate("a cat").wait().is_final
 
 
-def test_a_truncated_picture_is_not_saved(
+def test_a_truncated_image_is_not_saved(
     banana: NanoBanana, banana_server: MockServer, tmp_path: Any
 ) -> None:
     banana_server.next_task(Plan(truncates=True))
@@ -114,7 +116,7 @@ def test_a_truncated_picture_is_not_saved(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_status_that_the_spec_lacks_is_shown_until_the_end(
+def test_a_custom_status_is_shown_until_the_task_ends(
     banana: NanoBanana, banana_server: MockServer
 ) -> None:
     banana_server.next_task(Plan(shows="reticulating"))
@@ -149,19 +151,19 @@ def test_a_reset_forgets_tasks_charges_and_plans(
         {"oops": 1},
     ],
 )
-def test_what_is_no_knob_is_refused_everywhere(
+def test_invalid_knobs_are_rejected_everywhere(
     banana_server: MockServer, knobs: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises((TypeError, ValueError)):
         Plan(**knobs)
     for path in ("plan", "next"):
-        answer = httpx.post(f"{banana_server.url}/_mock/{path}", json=knobs)
-        assert answer.status_code == 400
-        assert "the knobs are ends_as, advances" in answer.json()["message"]
+        response = httpx.post(f"{banana_server.url}/_mock/{path}", json=knobs)
+        assert response.status_code == 400
+        assert "valid knobs: ends_as, advances" in response.json()["message"]
     assert banana_server.plan == Plan()
 
 
-def test_refusals_are_counted_for_each_plan(banana_server: MockServer) -> None:
+def test_refusals_are_counted_per_plan(banana_server: MockServer) -> None:
     def status() -> int:
         return httpx.post(
             f"{banana_server.url}/gemini/image/generate",
@@ -175,7 +177,7 @@ def test_refusals_are_counted_for_each_plan(banana_server: MockServer) -> None:
     assert [status() for _ in range(3)] == [429, 201, 429]
 
 
-def test_waits_side_by_side_take_the_time_of_one(
+def test_concurrent_waits_take_no_longer_than_one(
     async_banana: AsyncNanoBanana, banana_server: MockServer
 ) -> None:
     async def wait() -> float:
@@ -187,7 +189,7 @@ def test_waits_side_by_side_take_the_time_of_one(
     assert asyncio.run(wait()) < 100
 
 
-def test_the_state_is_shown_whatever_a_prompt_holds(banana_server: MockServer) -> None:
+def test_the_state_can_contain_prompts_with_lone_surrogates(banana_server: MockServer) -> None:
     url = f"{banana_server.url}/gemini/image/generate"
     headers = {"Authorization": "Bearer test-token", "Content-Type": "application/json"}
     body = b'{"prompt": "\\ud800", "action": "generate"}'
@@ -195,7 +197,7 @@ def test_the_state_is_shown_whatever_a_prompt_holds(banana_server: MockServer) -
     assert httpx.get(f"{banana_server.url}/_mock").json()["charged"] == 1
 
 
-def test_a_status_of_ones_own_does_not_break_the_page(
+def test_a_custom_status_is_escaped_on_the_page(
     banana: NanoBanana, banana_server: MockServer
 ) -> None:
     banana_server.next_task(Plan(shows="<script>"))
@@ -204,19 +206,21 @@ def test_a_status_of_ones_own_does_not_break_the_page(
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b"\xff", b"[" * 100_000])
-def test_what_is_no_object_is_refused_by_the_control_api(
+def test_the_control_api_rejects_bodies_that_are_not_json_objects(
     banana_server: MockServer, body: bytes
 ) -> None:
-    answer = httpx.post(f"{banana_server.url}/_mock/next", content=body)
-    assert answer.status_code == 400
-    assert answer.json()["message"]
+    response = httpx.post(f"{banana_server.url}/_mock/next", content=body)
+    assert response.status_code == 400
+    assert response.json()["message"].startswith("the request body ")
 
 
-def test_the_control_api_has_the_same_knobs(banana: NanoBanana, banana_server: MockServer) -> None:
+def test_the_control_api_supports_every_action(
+    banana: NanoBanana, banana_server: MockServer
+) -> None:
     def control(path: str, **arguments: Any) -> Any:
-        answer = httpx.post(f"{banana_server.url}/_mock/{path}", json=arguments)
-        assert answer.status_code == (400 if arguments.get("taskId") == "none" else 200)
-        return answer.json()
+        response = httpx.post(f"{banana_server.url}/_mock/{path}", json=arguments)
+        assert response.status_code == (400 if arguments.get("taskId") == "none" else 200)
+        return response.json()
 
     control("plan", advances="hand")
     control("next", ends_as="failed", polls=1)
@@ -225,9 +229,9 @@ def test_the_control_api_has_the_same_knobs(banana: NanoBanana, banana_server: M
     task = banana.generate("a dog")
     assert control("advance", taskId=task.id) == {task.id: "processing"}
     assert control("advance") == {task.id: "completed"}
-    assert "no task" in control("advance", taskId="none")["message"]
+    assert "no such task" in control("advance", taskId="none")["message"]
     odd = httpx.post(f"{banana_server.url}/_mock/advance", json={"taskId": []})
-    assert (odd.status_code, odd.json()["message"]) == (400, "a taskId is text, not []")
+    assert (odd.status_code, odd.json()["message"]) == (400, "taskId must be a string, not []")
     endless = httpx.post(f"{banana_server.url}/_mock/plan", content=b'{"seconds": Infinity}')
     assert endless.status_code == 400
     control("next", drops=True)
@@ -241,7 +245,7 @@ def test_the_control_api_has_the_same_knobs(banana: NanoBanana, banana_server: M
     assert httpx.get(f"{banana_server.url}/_mock").json()["tasks"] == []
 
 
-def test_the_commands_flags_are_the_same_knobs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_flags_set_the_same_knobs(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--port", "0", "--ends-as", "cancelled", "--polls", "1", "--refusals", "1"]
     served = [sys.executable, "-m", "mountsea_banana.mock", *flags]
     with subprocess.Popen(served, stdout=subprocess.PIPE, text=True) as process:
@@ -256,14 +260,13 @@ def test_the_commands_flags_are_the_same_knobs(capsys: pytest.CaptureFixture[str
     assert caught.value.code == 2
     assert "'polls' must be >= 1" in capsys.readouterr().err
     assert command.main(["--host", ""]) == 2
-    assert "name one" in capsys.readouterr().err
+    assert "every network interface" in capsys.readouterr().err
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(vars(mock), "MockServer")  # the import above cached it
     monkeypatch.delattr(mock, "_server")
     monkeypatch.delitem(sys.modules, "mountsea_banana.mock._server")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(ImportError, match=r"uvicorn is missing: pip install .*\[mock"):
         mock.MockServer  # noqa: B018
-    with pytest.raises(AttributeError, match="no attribute 'Oops'"):
-        mock.Oops  # noqa: B018

@@ -1,4 +1,4 @@
-"""The fixtures that the package gives to the tests of the programs that use it."""
+"""The pytest fixtures for the tests of programs that use the package."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mountsea_banana.mock import Plan
 
 
 @pytest.fixture(scope="session")
-def address(banana_server):
+def url(banana_server):
     return banana_server.url
 
 
-def test_a_task_is_made(banana, banana_server, address):
+def test_a_task_completes(banana, banana_server, url):
     start = time.monotonic()
     assert banana.generate("a cat").wait().is_final
-    assert time.monotonic() - start < 3  # the first pause alone would take as long
-    assert (banana_server.charged, banana_server.url) == (1, address)
+    assert time.monotonic() - start < 3  # the first pause alone would take longer
+    assert (banana_server.charged, banana_server.url) == (1, url)
 
 
-def test_each_test_starts_anew(banana, banana_server):
+def test_each_test_starts_with_a_reset_server(banana, banana_server):
     assert (banana_server.charged, banana_server.submissions) == (0, [])
     banana_server.next_task(Plan(drops=True))
     with pytest.raises(SubmissionUnknown):
@@ -36,12 +36,12 @@ def test_each_test_starts_anew(banana, banana_server):
     banana_server.plan = Plan(ends_as="failed")
 
 
-def test_no_plan_stays(banana_server):
+def test_plans_do_not_leak_between_tests(banana_server):
     assert banana_server.plan == Plan()
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_the_asynchronous_client_works_in_any_loop(async_banana, number):
+def test_the_async_client_works_in_any_event_loop(async_banana, number):
     async def main():
         task = await async_banana.generate("a cat")
         return await task.wait()
@@ -50,7 +50,7 @@ def test_the_asynchronous_client_works_in_any_loop(async_banana, number):
 
 
 @pytest.mark.anyio
-async def test_it_works_in_a_loop_that_a_plugin_runs(async_banana):
+async def test_the_async_client_works_with_an_async_test_plugin(async_banana):
     result = await (await async_banana.generate("a cat")).wait()
     assert (await result.read()).startswith(b"\\x89PNG")
 
@@ -61,13 +61,13 @@ def anyio_backend():
 """
 
 
-def test_a_suite_is_served_and_waits_no_real_time(pytester: pytest.Pytester) -> None:
+def test_the_fixtures_work_without_real_waiting(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(SUITE)
     result = pytester.runpytest_subprocess("-W", "error", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=6)
 
 
-def test_a_suite_that_uses_no_fixture_pays_nothing(pytester: pytest.Pytester) -> None:
+def test_a_suite_without_the_fixtures_imports_nothing(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         "import sys\n\ndef test_it():\n"
         "    assert 'pytest_mountsea_banana' in sys.modules\n"
@@ -76,6 +76,6 @@ def test_a_suite_that_uses_no_fixture_pays_nothing(pytester: pytest.Pytester) ->
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
-def test_the_plugin_imports_nothing_of_the_package() -> None:
+def test_the_plugin_alone_does_not_import_the_package() -> None:
     code = "import sys, pytest_mountsea_banana; print('mountsea_banana' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

@@ -1,4 +1,4 @@
-"""What starting costs. Run alone: other tests beside it would be measured as well."""
+"""Start-up time. Run this file alone, because tests running in parallel distort the results."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ import pytest
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Mapping[str, str]:
-    """The environment of a program whose modules were compiled at an earlier start."""
+    """The environment of a program whose modules are already compiled."""
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return environment
 
 
-def test_the_import_takes_at_most_30_ms_more_than_that_of_httpx(
+def test_the_import_takes_at_most_30_ms_more_than_httpx(
     environment: Mapping[str, str],
 ) -> None:
     def seconds(statement: str) -> float:
         code = f"{statement}; import time; print(time.process_time())"
         return float(subprocess.check_output([sys.executable, "-c", code], env=environment))
 
-    bare, client = "import httpx", "from mountsea_banana import NanoBanana"
-    # The processor's time, and the least of several pairs: what else runs only ever adds to it.
-    theirs, ours = seconds(bare), seconds(client)
+    baseline, client = "import httpx", "from mountsea_banana import NanoBanana"
+    # The minimum CPU time of several runs, because other processes can only add to it.
+    theirs, ours = seconds(baseline), seconds(client)
     for _ in range(30):
         if ours - theirs <= 0.030:
             break
-        theirs, ours = min(theirs, seconds(bare)), min(ours, seconds(client))
+        theirs, ours = min(theirs, seconds(baseline)), min(ours, seconds(client))
     assert ours - theirs <= 0.030
 
 
-def test_the_help_of_the_command_line_is_there_within_300_ms(
+def test_the_help_of_the_command_line_appears_within_300_ms(
     environment: Mapping[str, str],
 ) -> None:
     command = [sys.executable, "-c", "from mountsea_banana.cli import main; main(['--help'])"]
@@ -51,7 +51,7 @@ def test_the_help_of_the_command_line_is_there_within_300_ms(
     assert min(seconds() for _ in range(4)) <= 0.3
 
 
-def test_the_mock_answers_within_a_second_of_its_start() -> None:
+def test_the_mock_responds_within_a_second_of_its_start() -> None:
     def seconds() -> float:
         start = time.perf_counter()
         command = [sys.executable, "-m", "mountsea_banana.mock", "--port", "0"]
@@ -59,9 +59,9 @@ def test_the_mock_answers_within_a_second_of_its_start() -> None:
             assert process.stdout is not None
             url = process.stdout.readline().split()[3]
             assert httpx.get(url).status_code == 200
-            took = time.perf_counter() - start
+            elapsed = time.perf_counter() - start
             process.terminate()
             process.stdout.read()
-        return took
+        return elapsed
 
     assert min(seconds() for _ in range(3)) <= 1

@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 from mountsea_banana.contract import Contract, Operation, Problem
 from mountsea_banana.mock import DEFAULT_KEYS
 from mountsea_banana.mock._api import MockAPI, Refusal
-from mountsea_banana.mock._app import app_of
+from mountsea_banana.mock._app import build_app
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -80,10 +80,10 @@ def answers(submit: Any = None, look: Any = None, status: int | None = None) -> 
     """Change the JSON of successful answers."""
 
     class Answering(MockAPI):
-        def answer(
+        def respond(
             self, operation: Operation, request: Request, account: str, body: Any
         ) -> Response:
-            answer = super().answer(operation, request, account, body)
+            answer = super().respond(operation, request, account, body)
             value = json.loads(bytes(answer.body))
             change = submit if operation.is_submission else look
             if change:
@@ -98,9 +98,9 @@ def admits(how: Callable[[Request], bool], only: str = "") -> API:
     """Take requests without the right key, where `how` holds."""
 
     class Admitting(MockAPI):
-        def account(self, operation: Operation, request: Request) -> str:
+        def authenticate(self, operation: Operation, request: Request) -> str:
             try:
-                return super().account(operation, request)
+                return super().authenticate(operation, request)
             except Refusal:
                 if how(request) and only in ("", operation.method):
                     return DEFAULT_KEYS[0]
@@ -118,8 +118,8 @@ def looks(change: Callable[[dict[str, Any], int], Any]) -> API:
     seen: Counter[str] = Counter()
 
     class Looking(MockAPI):
-        def look(self, operation: Operation, request: Request, account: str) -> Response:
-            answer = super().look(operation, request, account)
+        def poll(self, operation: Operation, request: Request, account: str) -> Response:
+            answer = super().poll(operation, request, account)
             value = json.loads(bytes(answer.body))
             seen[value["taskId"]] += 1
             changed = change(value, seen[value["taskId"]])
@@ -158,19 +158,19 @@ class On:
 class AnyTask(MockAPI):
     """Finds tasks whose ids the one asked for merely begins with."""
 
-    def look(self, operation: Operation, request: Request, account: str) -> Response:
+    def poll(self, operation: Operation, request: Request, account: str) -> Response:
         task_id = request.query_params.get("taskId", "")
         found = next((each.id for each in self.tasks.all() if task_id.startswith(each.id)), task_id)
         request.scope["query_string"] = urlencode({"taskId": found}).encode()
-        return super().look(operation, Request(request.scope), account)
+        return super().poll(operation, Request(request.scope), account)
 
 
 class Shared(MockAPI):
     """Shows every task to every account."""
 
-    def look(self, operation: Operation, request: Request, account: str) -> Response:
+    def poll(self, operation: Operation, request: Request, account: str) -> Response:
         task = self.tasks.find(request.query_params.get("taskId", ""))
-        return super().look(operation, request, task.account if task else account)
+        return super().poll(operation, request, task.account if task else account)
 
 
 class Forgetful(MockAPI):
@@ -180,8 +180,8 @@ class Forgetful(MockAPI):
         super().__init__(contract, keys)
         self._count = itertools.count(1)
 
-    def answer(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
-        answer = super().answer(operation, request, account, body)
+    def respond(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
+        answer = super().respond(operation, request, account, body)
         if operation.is_submission and next(self._count) % 5 == 0:
             self.tasks._tasks.popitem()
         return answer
@@ -190,22 +190,22 @@ class Forgetful(MockAPI):
 class Reusing(MockAPI):
     """Gives the id of the last task to a body that it has seen before."""
 
-    def answer(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
+    def respond(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
         if operation.is_submission:
             for task in self.tasks.all():
                 if task.request == body:
                     return JSONResponse({"taskId": task.id}, 201)
-        return super().answer(operation, request, account, body)
+        return super().respond(operation, request, account, body)
 
 
 class Inventing(MockAPI):
     """Answers for tasks that do not exist."""
 
-    def look(self, operation: Operation, request: Request, account: str) -> Response:
+    def poll(self, operation: Operation, request: Request, account: str) -> Response:
         task_id = request.query_params.get("taskId", "")
         if self.tasks.find(task_id) is None:
             return JSONResponse({"taskId": task_id, "status": "pending"})
-        return super().look(operation, request, account)
+        return super().poll(operation, request, account)
 
 
 class Lax(MockAPI):
@@ -250,30 +250,30 @@ class Hasty(MockAPI):
 class AsText(MockAPI):
     """Says that its answers are text."""
 
-    def answer(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
-        answer = super().answer(operation, request, account, body)
+    def respond(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
+        answer = super().respond(operation, request, account, body)
         return PlainTextResponse(bytes(answer.body), answer.status_code)
 
 
 class NoJSON(MockAPI):
     """Cuts its answers short."""
 
-    def answer(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
-        answer = super().answer(operation, request, account, body)
+    def respond(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
+        answer = super().respond(operation, request, account, body)
         return Response(bytes(answer.body)[:-1], answer.status_code, media_type="application/json")
 
 
 class NoPicture(MockAPI):
     """Has lost its pictures."""
 
-    async def picture(self, request: Request) -> Response:
+    async def image(self, request: Request) -> Response:
         return PlainTextResponse("gone", 404)
 
 
 class PageForPicture(MockAPI):
     """Serves a page in place of a picture."""
 
-    async def picture(self, request: Request) -> Response:
+    async def image(self, request: Request) -> Response:
         return PlainTextResponse("<html>", media_type="text/html")
 
 
@@ -518,11 +518,11 @@ def is_strict(body: dict[str, Any]) -> bool:
 class AtOnce(MockAPI):
     """Has every task done by its first look."""
 
-    def look(self, operation: Operation, request: Request, account: str) -> Response:
+    def poll(self, operation: Operation, request: Request, account: str) -> Response:
         task = self.tasks.find(request.query_params.get("taskId", ""))
         if task:
             task._steps = 3
-        return super().look(operation, request, account)
+        return super().poll(operation, request, account)
 
 
 class Lenient(MockAPI):
@@ -545,10 +545,10 @@ class Lenient(MockAPI):
 class TaskFirst(MockAPI):
     """Looks for the task before the key."""
 
-    def account(self, operation: Operation, request: Request) -> str:
+    def authenticate(self, operation: Operation, request: Request) -> str:
         if operation.is_poll and not self.tasks.find(request.query_params.get("taskId", "")):
             raise Refusal(404, "there is no such task")
-        return super().account(operation, request)
+        return super().authenticate(operation, request)
 
 
 OPEN: dict[str, API | Wrap] = {
@@ -584,8 +584,8 @@ def application(contract: Contract, name: str) -> Starlette:
     """Return the server of that name."""
     made = {**DEFECTS, **OPEN, **LEGAL}[name]
     if isinstance(made, type) and issubclass(made, MockAPI):
-        return app_of(made(contract, DEFAULT_KEYS), contract)
-    app = app_of(MockAPI(contract, DEFAULT_KEYS), contract)
+        return build_app(made(contract, DEFAULT_KEYS), contract)
+    app = build_app(MockAPI(contract, DEFAULT_KEYS), contract)
     app.add_middleware(Wrapped, wrap=made)  # type: ignore[arg-type]
     return app
 

@@ -1,4 +1,4 @@
-"""A mock server of the API, built from the contract: it costs nothing and needs no account::
+"""A mock server of the API, built from the contract. It is free and needs no account::
 
     with MockServer() as server:
         client = NanoBanana("test-token", base_url=server.url)
@@ -18,13 +18,22 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_KEYS", "MockServer", "Plan", "create_app"]
 
 
-def __getattr__(name: str) -> Any:
-    # The server's libraries are an extra, and the command lies in this package: it must be
-    # importable without them to say so.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        from . import _app, _server
-    except ImportError as error:
-        raise ImportError(missing(error, "mock"), name=error.name) from error
-    return getattr(_server, name, None) or getattr(_app, name)
+def __dir__() -> list[str]:
+    return __all__
+
+
+# Type checkers that see a module-level __getattr__ accept every name, misspelt ones included.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        # The server's libraries are an extra, and the command is in this package: the package
+        # must be importable without them to print which extra to install.
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            from . import _app, _server
+        except ImportError as error:
+            raise ImportError(missing(error, "mock"), name=error.name) from error
+        value = getattr(_server, name, None) or getattr(_app, name)
+        globals()[name] = value
+        return value

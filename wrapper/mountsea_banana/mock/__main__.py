@@ -1,4 +1,4 @@
-"""Serve a mock of the API: it costs nothing and needs no account."""
+"""Serve a mock of the API. It is free and needs no account."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from mountsea_banana._shared.extras import missing
 
-from ._plan import ENDS, WAYS, Plan, plan_of
+from ._plan import FINAL_STATUSES, TRIGGERS, Plan, parse_plan
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m mountsea_banana.mock") -> int:
-    """Serve until interrupted; return the exit status, 2 where the server cannot start."""
+    """Serve until interrupted. Return the exit status: 2 if the server cannot start."""
     parser = _parser(prog)
     knobs = vars(parser.parse_args(arguments))
     host, port, spec = (knobs.pop(name) for name in ("host", "port", "spec"))
     try:
-        plan = plan_of(knobs)
+        plan = parse_plan(knobs)
     except ValueError as error:
         parser.error(str(error))
     try:
@@ -33,22 +33,61 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
         description=__doc__,
-        epilog="It accepts the keys in MOCK_API_KEYS, by default test-token and other-token.",
+        epilog="environment:\n  MOCK_API_KEYS         "
+        "valid API keys, separated by commas (default:\n"
+        "                        test-token,other-token)",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="the address to bind to")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--spec", type=Path, default=None, help="an OpenAPI document to serve")
-    knob = parser.add_argument_group("every submission and its task").add_argument
-    knob("--ends-as", choices=ENDS, help="how it ends, by default completed")
-    knob("--advances", choices=WAYS, help="what moves it on, by default each poll")
-    knob("--polls", type=int, help="which poll sees the end, by default the third")
-    knob("--seconds", type=float, help="how long it takes with --advances time, by default 5")
-    knob("--shows", metavar="STATUS", help="its status until it ends")
-    knob("--refusals", type=int, help="how often it is refused before it is accepted")
-    knob("--refusal-status", type=int, help="the status of a refusal, by default 429")
-    knob("--drops", action="store_true", help="accept it, and close the connection unanswered")
-    knob("--truncates", action="store_true", help="close in the middle of the picture")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="host to listen on (default: 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port to listen on, 0 for a free one (default: 8000)"
+    )
+    parser.add_argument(
+        "--spec",
+        type=Path,
+        metavar="FILE",
+        default=None,
+        help="OpenAPI document to serve (default: the bundled one)",
+    )
+    knob = parser.add_argument_group("plan for every submission and its task").add_argument
+    knob("--ends-as", choices=FINAL_STATUSES, help="final status (default: completed)")
+    knob(
+        "--advances",
+        choices=TRIGGERS,
+        help="what advances a task: each poll, time, or POST /_mock/advance (default: poll)",
+    )
+    knob("--polls", type=int, metavar="N", help="poll that returns the final status (default: 3)")
+    knob("--seconds", type=float, help="duration of a task with --advances time (default: 5)")
+    knob(
+        "--shows",
+        metavar="STATUS",
+        help="status until a task ends (default: pending, then processing)",
+    )
+    knob(
+        "--refusals",
+        type=int,
+        metavar="N",
+        help="refuse a submission N times before accepting it (default: 0)",
+    )
+    knob(
+        "--refusal-status",
+        type=int,
+        metavar="STATUS",
+        help="HTTP status of a refusal (default: 429)",
+    )
+    knob(
+        "--drops",
+        action="store_true",
+        help="accept and charge each submission, then close the connection without a response",
+    )
+    knob(
+        "--truncates",
+        action="store_true",
+        help="close the connection halfway through each image",
+    )
     return parser
 
 
@@ -66,10 +105,12 @@ def _serve(host: str, port: int, spec: Path | None, plan: Plan) -> int:
         print(f"mock: cannot serve at {host}:{port}: {error}", file=sys.stderr)
         return 2
     host, port = listener.getsockname()[:2]
-    print(f"mock: serving at http://{host}:{port} (its page shows the tasks; Ctrl-C stops it)")
-    print(f"mock: point a client at it: export MOUNTSEA_BASE_URL=http://{host}:{port}")
+    url = f"http://{host}:{port}"
+    print(f"mock: serving at {url} (open it in a browser to see the tasks; Ctrl-C stops it)")
+    variables = f"MOUNTSEA_BASE_URL={url}"
     if not os.environ.get("MOCK_API_KEYS"):
-        print("mock: and give it a key: export MOUNTSEA_API_KEY=test-token", flush=True)
+        variables += " MOUNTSEA_API_KEY=test-token"
+    print(f"mock: to point your client at it: export {variables}", flush=True)
     with listener, contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config(app, "warning")).run([listener])
     return 0

@@ -1,4 +1,4 @@
-"""The API as the contract describes it."""
+"""The API that the contract describes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from starlette.types import Receive, Scope, Send
 from mountsea_banana._shared.clock import Clock
 from mountsea_banana.contract import Contract, Operation, Problem, sample
 
-from ._pictures import draw
+from ._images import draw
 from ._plan import Plan
 from ._tasks import Task, TaskStore
 
-# The vendor allows 10 MB a picture, and pictures are sent as links: no honest body is larger.
+# The vendor allows images of 10 MB and takes their URLs only, so no valid request body is larger.
 MAX_BODY = 10 * 1024 * 1024
-
 
 _REFUSAL_HEADERS = {
     401: {"WWW-Authenticate": "Bearer"},
@@ -32,7 +31,7 @@ _REFUSAL_HEADERS = {
 
 
 class Refusal(Exception):
-    """A request that the contract forbids: its status, and what is wrong."""
+    """A request that the server refuses, with the response's status, message and problems."""
 
     def __init__(self, status: int, message: str, problems: Sequence[Problem] = ()) -> None:
         super().__init__(message)
@@ -40,7 +39,7 @@ class Refusal(Exception):
         self.problems = problems
 
     def response(self) -> Response:
-        """Return the answer that names what is wrong."""
+        """Return the error response as JSON."""
         problems = [
             {"rule": each.rule, "field": each.field, "message": each.message}
             for each in self.problems
@@ -49,8 +48,8 @@ class Refusal(Exception):
         return JSONResponse(body, self.status, headers=_REFUSAL_HEADERS.get(self.status))
 
 
-class BrokenOff(Response):
-    """An answer whose connection closes in its middle or, without content, before it."""
+class TruncatedResponse(Response):
+    """A response that closes its connection after half of the body, or at once if it is empty."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.body:
@@ -64,7 +63,7 @@ class BrokenOff(Response):
 
 
 class MockAPI:
-    """An API that conforms to a contract."""
+    """An API that conforms to a contract. Subclasses can deviate from it."""
 
     def __init__(
         self,
@@ -74,145 +73,165 @@ class MockAPI:
         clock: Clock | None = None,
     ) -> None:
         self._contract = contract
-        self._keys = tuple(keys)
+        self.keys = tuple(keys)
         self._clock = clock or Clock()
-        self._first_plan = plan or Plan()
+        self._initial_plan = plan or Plan()
         self.reset()
 
     def reset(self) -> None:
-        """Be as at the start: without tasks, and with the plan that it was made with."""
-        self.plan = self._first_plan
+        """Forget all tasks, charges and queued plans, and restore the initial plan."""
+        self.plan = self._initial_plan
         self.tasks = TaskStore()
         self.charged = 0
         self.next_plans: deque[Plan] = deque()
-        self._refusing: Plan | None = None
-        self._refused = 0
+        self._refused_plan: Plan | None = None
+        self._refusals = 0
 
     def advance(self, task_id: str | None = None) -> dict[str, str]:
-        """Move one task, or all, that advance by hand a step on; return their statuses by id.
+        """Advance one task by a step, or all tasks whose plan advances manually.
 
-        Raises ValueError for a task that does not exist or does not advance by hand.
+        Returns the new statuses by task ID. Raises ValueError if the task does not exist or does
+        not advance manually.
         """
-        by_hand = {t.id: t for t in self.tasks.all() if t.plan.advances == "hand"}
-        if task_id is not None and task_id not in by_hand:
-            raise ValueError(f"there is no task {task_id!r:.100} that advances by hand")
-        chosen = by_hand.values() if task_id is None else [by_hand[task_id]]
+        if task_id is None:
+            chosen = [task for task in self.tasks.all() if task.plan.advances == "hand"]
+        else:
+            chosen = [self._find_manual(task_id)]
         for task in chosen:
             task.advance()
         return {task.id: task.status for task in chosen}
 
+    def _find_manual(self, task_id: str) -> Task:
+        task = self.tasks.find(task_id)
+        if task is None:
+            raise ValueError(f"cannot advance task {task_id!r:.100}: no such task")
+        if task.plan.advances != "hand":
+            raise ValueError(
+                f"cannot advance task {task_id!r}: its plan has advances={task.plan.advances!r}; "
+                "submit a task whose plan has advances='hand'"
+            )
+        return task
+
     def handler(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
-        """Return what answers one operation."""
+        """Return the endpoint of an operation."""
 
         async def handle(request: Request) -> Response:
             try:
-                account = self.account(operation, request)
+                account = self.authenticate(operation, request)
                 self.check_parameters(operation, request)
                 body = await self.read_body(operation, request)
-                return self.answer(operation, request, account, body)
+                return self.respond(operation, request, account, body)
             except Refusal as refusal:
                 return refusal.response()
 
         return handle
 
-    def account(self, operation: Operation, request: Request) -> str:
-        """Return the account of the request's key, empty where the operation is open to all."""
+    def authenticate(self, operation: Operation, request: Request) -> str:
+        """Return the account that the request's key belongs to, or "" if no key is required."""
         if not operation.is_secured:
             return ""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        for key in self._keys:
+        for key in self.keys:
             if scheme.lower() == "bearer" and hmac.compare_digest(token.encode(), key.encode()):
                 return key
-        raise Refusal(401, "send a key that this server knows as `Authorization: Bearer KEY`")
+        raise Refusal(
+            401, "missing or invalid API key: send a valid one as `Authorization: Bearer KEY`"
+        )
 
     def check_parameters(self, operation: Operation, request: Request) -> None:
-        """Refuse a request without a required parameter of its query."""
+        """Refuse a request that lacks a required query parameter."""
         for parameter in operation.parameters:
             given = request.query_params.get(parameter.name, "")
             if parameter.place == "query" and parameter.is_required and not given:
-                problem = Problem("required", parameter.name, "it is missing or empty")
-                raise Refusal(400, f"the query needs {parameter.name}", [problem])
+                problem = Problem("required", parameter.name, "missing or empty")
+                message = f"missing query parameter: add `?{parameter.name}=…` to the URL"
+                raise Refusal(400, message, [problem])
 
     async def read_body(self, operation: Operation, request: Request) -> Any:
-        """Return the parsed body; refuse one that breaks the contract."""
+        """Return the parsed request body. Refuse one that violates the contract."""
         if operation.request is None:
             return None
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
             if len(body) > MAX_BODY:
-                raise Refusal(413, f"the body is larger than {MAX_BODY} bytes")
+                raise Refusal(413, f"the request body is larger than {MAX_BODY} bytes")
         if not body and not operation.is_request_required:
             return None
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json":
-            raise Refusal(415, "send the body as Content-Type: application/json")
+            message = f"unsupported Content-Type {media_type!r:.100}: send application/json"
+            raise Refusal(415, message)
         try:
-            document = json.loads(body.decode(), parse_constant=_refuse_constant)
+            document = json.loads(body.decode(), parse_constant=_reject_constant)
             problems = self.problems(operation, document)
         except (ValueError, RecursionError) as error:
-            raise Refusal(400, f"the body is no JSON: {type(error).__name__}") from error
+            message = f"the request body is not valid JSON: {error}"
+            raise Refusal(400, message) from error
         if problems:
-            said = "; ".join(f"{each.field or 'body'}: {each.message:.200}" for each in problems)
-            raise Refusal(400, said, problems)
+            message = "; ".join(f"{each.field or 'body'}: {each.message:.200}" for each in problems)
+            raise Refusal(400, message, problems)
         return document
 
     def problems(self, operation: Operation, document: Any) -> Sequence[Problem]:
-        """Return what the contract finds wrong with a body."""
+        """Return the ways in which a request body violates the contract."""
         return self._contract.problems(operation, document)
 
-    def answer(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
-        """Answer a request that keeps the contract."""
+    def respond(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
+        """Respond to a request that conforms to the contract."""
         success = operation.success
         if operation.is_submission:
             return self.submit(operation, account, body)
         if operation.is_poll:
-            return self.look(operation, request, account)
+            return self.poll(operation, request, account)
         if success is None:
             return Response(status_code=operation.success_status)
         value = sample(success.schema, self._contract.document)
         return JSONResponse(value, operation.success_status)
 
     def submit(self, operation: Operation, account: str, body: Any) -> Response:
-        """Answer a submission as the next plan says; refuse it as often as that asks."""
+        """Accept or refuse a submission according to the next plan."""
         plan = self.next_plans[0] if self.next_plans else self.plan
-        if plan is not self._refusing:
-            self._refusing, self._refused = plan, 0
-        if self._refused < plan.refusals:
-            self._refused += 1
-            raise Refusal(plan.refusal_status, "the mock was told to refuse this submission")
-        self._refused = 0
+        if plan is not self._refused_plan:
+            self._refused_plan, self._refusals = plan, 0
+        if self._refusals < plan.refusals:
+            self._refusals += 1
+            count = f"{self._refusals} of {plan.refusals}"
+            message = f"the mock is set to refuse this submission ({count})"
+            raise Refusal(plan.refusal_status, message)
+        self._refusals = 0
         if self.next_plans:
             self.next_plans.popleft()
         task = Task(account, body or {}, plan, self._clock)
         self.tasks.add(task)
         self.charged += 1
         if plan.drops:
-            return BrokenOff()
+            return TruncatedResponse()
         return JSONResponse({"taskId": task.id}, operation.success_status)
 
-    def look(self, operation: Operation, request: Request, account: str) -> Response:
-        """Answer with where a task stands; refuse an id that is not the account's."""
+    def poll(self, operation: Operation, request: Request, account: str) -> Response:
+        """Respond with a task's snapshot. Refuse the ID of another account's task."""
         task_id = request.query_params.get("taskId") or request.path_params.get("taskId", "")
         task = self.tasks.find(task_id)
         if task is None or task.account != account:
-            raise Refusal(404, "there is no such task: give an id that a submission returned")
-        picture_url = str(request.url_for("picture", task_id=task.id))
-        return JSONResponse(task.look(picture_url), operation.success_status)
+            raise Refusal(404, "no such task: use an ID that this API key's submissions returned")
+        image_url = str(request.url_for("image", task_id=task.id))
+        return JSONResponse(task.poll(image_url), operation.success_status)
 
-    async def picture(self, request: Request) -> Response:
-        """Answer with a task's picture, to whoever knows its address."""
+    async def image(self, request: Request) -> Response:
+        """Respond with a task's image. Its URL requires no key."""
         task = self.tasks.find(request.path_params["task_id"])
         if task is None:
-            return Refusal(404, "there is no such picture").response()
+            message = "no such image: use a URL from the `imageUrls` of a completed task"
+            return Refusal(404, message).response()
         content = await run_in_threadpool(draw, task.request, task.id)
-        kind = BrokenOff if task.plan.truncates else Response
+        kind = TruncatedResponse if task.plan.truncates else Response
         return kind(content, media_type="image/png")
 
     async def spec(self, _: Request) -> Response:
-        """Answer with the spec as it was published."""
+        """Respond with the vendor's spec, unchanged."""
         return Response(self._contract.source, media_type="application/yaml")
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")

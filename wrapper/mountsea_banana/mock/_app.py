@@ -1,4 +1,4 @@
-"""The ASGI application of the mock: the API, its control routes and a page for people."""
+"""The ASGI application of the mock: the API, its control API and a page that shows the tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._page import page_route
 from ._plan import Plan
 
 DEFAULT_KEYS = ("test-token", "other-token")
-"""The keys that a mock knows which is given none: two accounts."""
+"""The API keys that a mock accepts by default: two accounts."""
 
 
 def create_app(
@@ -31,35 +31,36 @@ def create_app(
 ) -> Starlette:
     """Return the ASGI application that serves a contract.
 
-    `keys` are the accounts' keys; by default those in MOCK_API_KEYS, separated by commas, or
-    `test-token` and `other-token`. `plan` is how every task lives that is told nothing else, and
-    `clock` what its seconds are counted by. The API is at `app.state.api`. A plan that drops or
-    truncates needs `MockServer` or its command: another server's connections cannot be closed.
+    `keys` are the API keys it accepts, one per account. They default to those in MOCK_API_KEYS,
+    separated by commas, or else to `test-token` and `other-token`. `plan` is the initial plan of
+    every task. `clock` measures the duration of tasks whose plan advances with time. The API
+    itself is `app.state.api`. Plans that drop or truncate work only with `MockServer` and the
+    mock's command, because other servers do not let a response close its connection.
     """
     if keys is None:
         named = os.environ.get("MOCK_API_KEYS", "").split(",")
         keys = [key.strip() for key in named if key.strip()] or DEFAULT_KEYS
-    return app_of(MockAPI(contract, keys, plan, clock), contract)
+    return build_app(MockAPI(contract, keys, plan, clock), contract)
 
 
-def app_of(api: MockAPI, contract: Contract) -> Starlette:
-    """Return the application of an API, so that one that differs can be served as well."""
+def build_app(api: MockAPI, contract: Contract) -> Starlette:
+    """Return the application that serves `api`, which may be a subclass with other behaviour."""
     routes = [
         page_route(api),
         Route("/openapi.yaml", api.spec),
-        Route("/pictures/{task_id}.png", api.picture, name="picture"),
+        Route("/pictures/{task_id}.png", api.image, name="image"),
         *control_routes(api),
     ]
     routes += [
         Route(operation.path, api.handler(operation), methods=[operation.method])
         for operation in contract.operations
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse_route})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown_route})
     app.state.api = api
     return app
 
 
-def _refuse_route(request: Request, error: Exception) -> Response:
+def _unknown_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    message = f"{error.detail}: the operations stand in {request.base_url}openapi.yaml"
+    message = f"{error.detail}: see {request.base_url}openapi.yaml for the supported operations"
     return JSONResponse({"message": message}, error.status_code, headers=error.headers)

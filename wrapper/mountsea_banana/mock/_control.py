@@ -12,11 +12,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ._api import MockAPI
-from ._plan import plan_of
+from ._plan import parse_plan
 
 
 def control_routes(api: MockAPI) -> list[Route]:
-    """Return the routes that steer an API; they ask for no key."""
+    """Return the routes that control `api`. They require no key."""
 
     def state(_: Mapping[str, Any]) -> object:
         tasks = api.tasks.all()
@@ -29,17 +29,17 @@ def control_routes(api: MockAPI) -> list[Route]:
         }
 
     def set_plan(knobs: Mapping[str, Any]) -> object:
-        api.plan = plan_of(knobs)
+        api.plan = parse_plan(knobs)
         return asdict(api.plan)
 
     def add_next(knobs: Mapping[str, Any]) -> object:
-        api.next_plans.append(plan_of(knobs))
+        api.next_plans.append(parse_plan(knobs))
         return asdict(api.next_plans[-1])
 
     def advance(arguments: Mapping[str, Any]) -> object:
         task_id = arguments.get("taskId")
         if not isinstance(task_id, str | None):
-            raise ValueError(f"a taskId is text, not {task_id!r:.100}")
+            raise ValueError(f"taskId must be a string, not {task_id!r:.100}")
         return api.advance(task_id)
 
     def reset(_: Mapping[str, Any]) -> object:
@@ -56,22 +56,31 @@ def control_routes(api: MockAPI) -> list[Route]:
 
 
 def _endpoint(
-    act: Callable[[Mapping[str, Any]], object],
+    action: Callable[[Mapping[str, Any]], object],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Return what hands the JSON object of a request's body to `act`, and answers what it returns.
+    """Return an endpoint that calls `action` with the JSON object in the request body.
 
-    No body counts as an empty object; what `act` cannot use is answered 400.
+    It responds with the JSON that `action` returns. An empty body counts as an empty object. An
+    invalid body, or a ValueError from `action`, gets a 400.
     """
 
     async def handle(request: Request) -> Response:
+        result: object
         try:
-            arguments = json.loads(await request.body() or b"{}")
-            if not isinstance(arguments, dict):
-                raise ValueError("send a JSON object")
-            said, status = act(arguments), 200
-        except (ValueError, RecursionError) as error:
-            said, status = {"message": str(error)}, 400
-        # Escaped, as a prompt may hold half of a surrogate pair.
-        return Response(json.dumps(said), status, media_type="application/json")
+            result, status = action(_parse(await request.body())), 200
+        except ValueError as error:
+            result, status = {"message": str(error)}, 400
+        # Escaped, because a prompt may contain half of a surrogate pair.
+        return Response(json.dumps(result), status, media_type="application/json")
 
     return handle
+
+
+def _parse(body: bytes) -> Mapping[str, Any]:
+    try:
+        arguments = json.loads(body or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the request body is not valid JSON: {error}") from error
+    if not isinstance(arguments, dict):
+        raise ValueError('the request body must be a JSON object, such as {"polls": 1}')
+    return arguments

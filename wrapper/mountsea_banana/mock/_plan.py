@@ -1,54 +1,78 @@
-"""What the mock is told to do with a submission and with the task that it makes."""
+"""Plans: how the mock responds to a submission and how its task progresses."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 from attrs import field, frozen
-from attrs.validators import ge, in_, instance_of, le, lt
+from attrs.validators import ge, in_, le, lt
 
-ENDS = ("completed", "failed", "cancelled", "timeout")
-WAYS = ("poll", "time", "hand")
+FINAL_STATUSES = ("completed", "failed", "cancelled", "timeout")
+TRIGGERS = ("poll", "time", "hand")
 
 
-def _whole(_: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if type(value) is not int:
-        raise TypeError(f"'{attribute.name}' must be a whole number, not {value!r:.100}")
+def _is_a(
+    description: str, *kinds: type, reject: type | None = None
+) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    """Return a validator whose message is readable to users of JSON, not only of Python."""
+
+    def validate(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, kinds) or (reject and isinstance(value, reject)):
+            raise TypeError(f"'{attribute.name}' must be {description}, not {value!r:.100}")
+
+    return validate
+
+
+_integer = _is_a("an integer", int, reject=bool)
+_number = _is_a("a number of seconds", int, float)
+_string = _is_a("a string", str)
+_boolean = _is_a("true or false", bool)
 
 
 @frozen(kw_only=True)
 class Plan:
-    """How one submission is answered, and how the task that it makes lives.
+    """How the mock responds to one submission, and how the task it creates progresses.
 
-    Without arguments it is accepted, and the third poll sees it completed. Raises TypeError or
-    ValueError for a value that a knob does not take.
+    By default the submission is accepted and the third poll returns `completed`. Raises TypeError
+    or ValueError for invalid values.
     """
 
-    ends_as: str = field(default="completed", validator=in_(ENDS))
-    """The task's last status: completed, failed, cancelled or timeout."""
-    advances: str = field(default="poll", validator=in_(WAYS))
-    """What moves the task on: each poll; time; or `advance`, by hand."""
-    polls: int = field(default=3, validator=[_whole, ge(1)])
-    """Which poll sees the end. By hand, a task that starts at the first needs one step fewer."""
-    seconds: float = field(default=5.0, validator=[instance_of(int | float), ge(0), lt(math.inf)])
-    """How long the task takes where time moves it on."""
-    shows: str = field(default="", validator=instance_of(str))
-    """What it shows in place of `pending` and `processing`, such as a status the spec lacks."""
-    refusals: int = field(default=0, validator=[_whole, ge(0)])
-    """How often the submission is refused before it is accepted."""
-    refusal_status: int = field(default=429, validator=[_whole, ge(400), le(599)])
-    """The status of a refusal; 429 and 503 come with `Retry-After: 1`."""
-    drops: bool = field(default=False, validator=instance_of(bool))
-    """Whether the submission is accepted and charged, and the connection closed unanswered."""
-    truncates: bool = field(default=False, validator=instance_of(bool))
-    """Whether the connection is closed in the middle of the picture."""
+    ends_as: str = field(default="completed", validator=in_(FINAL_STATUSES))
+    """The task's final status: `completed`, `failed`, `cancelled` or `timeout`."""
+    advances: str = field(default="poll", validator=in_(TRIGGERS))
+    """What advances the task: each `poll`, `time`, or manual calls to `advance` (`hand`)."""
+    polls: int = field(default=3, validator=[_integer, ge(1)])
+    """The number of the poll that returns the final status.
+
+    A task that advances manually starts at the first step, so it needs one call fewer.
+    """
+    seconds: float = field(default=5.0, validator=[_number, ge(0), lt(math.inf)])
+    """How long the task takes if `advances` is `time`, in seconds."""
+    shows: str = field(default="", validator=_string)
+    """The status until the task ends, instead of `pending` and `processing`.
+
+    It may be a status that is not in the spec.
+    """
+    refusals: int = field(default=0, validator=[_integer, ge(0)])
+    """How many times the submission is refused before it is accepted."""
+    refusal_status: int = field(default=429, validator=[_integer, ge(400), le(599)])
+    """The HTTP status of a refusal. 429 and 503 include `Retry-After: 1`."""
+    drops: bool = field(default=False, validator=_boolean)
+    """Whether to accept and charge the submission, then close the connection without a response."""
+    truncates: bool = field(default=False, validator=_boolean)
+    """Whether to close the connection halfway through the image."""
 
 
-def plan_of(knobs: object) -> Plan:
-    """Return the plan in a JSON object; raise ValueError, naming the knobs, where there is none."""
+def parse_plan(knobs: Mapping[str, Any]) -> Plan:
+    """Return the plan with these knobs. Raise ValueError, listing the valid knobs, if invalid."""
+    names = [attribute.name for attribute in attrs.fields(Plan)]
     try:
-        return Plan(**knobs)  # type: ignore[arg-type]
+        for name in knobs:
+            if name not in names:
+                raise ValueError(f"unknown knob {name!r:.100}")
+        return Plan(**knobs)
     except (TypeError, ValueError) as error:
-        names = ", ".join(attribute.name for attribute in attrs.fields(Plan))
-        raise ValueError(f"{error.args[0]}; the knobs are {names}") from error
+        raise ValueError(f"{error.args[0]}; valid knobs: {', '.join(names)}") from error

@@ -1,4 +1,4 @@
-"""The mock on a port of this machine, in a thread, for programs and tests."""
+"""The mock on a local port, served from a thread, for programs and tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ._plan import Plan
 
 
 class _Protocol(H11Protocol):
-    """HTTP over a connection that an answer may close: it is `scope["state"]["transport"]`."""
+    """HTTP/1.1 that lets a response close its connection: `scope["state"]["transport"]`."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -30,32 +30,33 @@ class _Protocol(H11Protocol):
 
 
 def config(app: Starlette, log_level: str) -> uvicorn.Config:
-    """Return how the mock is served."""
+    """Return the uvicorn configuration of the mock."""
     return uvicorn.Config(
         app, http=_Protocol, log_level=log_level, lifespan="off", timeout_keep_alive=60
     )
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; raises OSError or OverflowError where the address is no good."""
+    """Return a listening socket. Raise OSError or OverflowError if it cannot be opened."""
     if not host:
-        raise OSError("an empty host would be every address of this machine: name one")
+        raise OSError("an empty host means every network interface: use 0.0.0.0 if you want that")
     listener = socket.create_server((host, port))
-    # An answer's head and body go out as two writes, and the second would wait 40 ms for the
-    # client's acknowledgement of the first. Accepted connections inherit the option.
+    # Headers and body are two writes. Without this option the second would wait 40 ms for the
+    # client to acknowledge the first. Accepted connections inherit it.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 class MockServer:
-    """A mock server that runs while its `with` block does.
+    """A mock server that runs for the duration of its `with` block.
 
-    It listens on a free port of the loopback address, or on `port`. `keys` are its accounts' keys,
-    by default those in MOCK_API_KEYS, separated by commas, or `test-token` and `other-token`.
-    `spec` is an OpenAPI document to serve instead of the shipped one. `plan` is how its tasks live,
-    by default: each poll moves them on, and the third sees them completed. `clock` is what their
-    seconds are counted by. `app` replaces the application that is made of all this. Raises
-    ContractError for an unusable spec, and OSError where the port is taken.
+    It listens on 127.0.0.1, on a free port unless you pass `port`. `keys` are the API keys it
+    accepts, one per account. They default to those in MOCK_API_KEYS, separated by commas, or else
+    to `test-token` and `other-token`. `spec` is an OpenAPI document to serve instead of the
+    bundled one. `plan` is the initial plan of every task: by default, each poll advances a task
+    and the third returns `completed`. `clock` measures the duration of tasks whose plan advances
+    with time. `app` replaces the ASGI application, and `keys`, `spec` and `plan` are then ignored.
+    Raises ContractError if the spec is unusable and OSError if the port is taken.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class MockServer:
         app: Starlette | None = None,
     ) -> None:
         self.clock = clock or Clock()
-        """What the seconds of its tasks are counted by."""
+        """The clock that measures the duration of tasks whose plan advances with time."""
         self._app = app or create_app(Contract.load(spec), keys, plan, self.clock)
         self._port = port
 
@@ -80,22 +81,22 @@ class MockServer:
 
     @property
     def url(self) -> str:
-        """The server's address, such as `http://127.0.0.1:8000`."""
+        """The server's base URL, such as `http://127.0.0.1:8000`."""
         return f"http://127.0.0.1:{self._port}"
 
     @property
     def submissions(self) -> list[Mapping[str, Any]]:
-        """The bodies of the accepted submissions, of the last 5000 at most, oldest first."""
+        """The request bodies of the accepted submissions, oldest first. The last 5000 are kept."""
         return [task.request for task in self._api.tasks.all()]
 
     @property
     def charged(self) -> int:
-        """How many submissions were accepted, those included whose answer was dropped."""
+        """The number of accepted submissions, including those whose response was dropped."""
         return self._api.charged
 
     @property
     def plan(self) -> Plan:
-        """How each task lives that `next_task` told nothing else; may be set."""
+        """The plan of every submission that `next_task` does not set one for. You can assign it."""
         return self._api.plan
 
     @plan.setter
@@ -103,18 +104,18 @@ class MockServer:
         self._api.plan = plan
 
     def next_task(self, plan: Plan) -> None:
-        """Treat one submission like this: the next one, or the one after those already told of."""
+        """Use this plan for the next submission only. Repeated calls queue their plans in order."""
         self._api.next_plans.append(plan)
 
     def advance(self, task_id: str | None = None) -> None:
-        """Move one task, or all, that advance by hand a step on.
+        """Advance one task by a step, or all tasks whose plan advances manually (`hand`).
 
-        Raises ValueError for a task that does not exist or does not advance by hand.
+        Raises ValueError if the task does not exist or does not advance manually.
         """
         self._api.advance(task_id)
 
     def reset(self) -> None:
-        """Be as at the start: without tasks or charges, and with the plan that it was made with."""
+        """Forget all tasks, charges and queued plans, and restore the initial plan."""
         self._api.reset()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The life of a task, and where tasks are kept."""
+"""Tasks and their lifecycle, and the store that holds them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mountsea_banana._shared.clock import Clock
 
 from ._plan import Plan
 
-# A development server's memory is bounded: the oldest tasks go first.
+# Bounds the memory of a long-running server. The oldest tasks are dropped first.
 MAX_TASKS = 5000
 
 
@@ -23,7 +23,7 @@ def _now() -> str:
 
 @define
 class Task:
-    """A submitted task, which lives as its plan says; a final answer stays as it is."""
+    """A submitted task that follows its plan. Its final snapshot never changes."""
 
     account: str = field(repr=False)
     request: Mapping[str, Any]
@@ -48,7 +48,7 @@ class Task:
 
     @property
     def status(self) -> str:
-        """Where the task stands, as the last poll saw it."""
+        """The current status. Reading it does not advance the task."""
         return self._status(is_final=self.is_final)
 
     def _status(self, *, is_final: bool) -> str:
@@ -57,16 +57,16 @@ class Task:
         return self.plan.shows or ("pending" if self._steps <= 1 else "processing")
 
     def advance(self) -> None:
-        """Move a task that advances by hand one step on; it starts at the first."""
+        """Advance a task whose plan advances manually by one step. It starts at the first."""
         self._steps = max(self._steps, 1) + 1
 
-    def look(self, picture_url: str) -> dict[str, Any]:
-        """Return the answer to the next poll of the task."""
+    def poll(self, image_url: str) -> dict[str, Any]:
+        """Count a poll and return the resulting snapshot as JSON."""
         if self.plan.advances != "hand":
             self._steps += 1
-        # Asked once: time may end the task between two questions.
+        # Read once, because the task's time may run out between two reads.
         is_final = self.is_final
-        answer: dict[str, Any] = {
+        snapshot: dict[str, Any] = {
             "taskId": self.id,
             "status": self._status(is_final=is_final),
             "createdAt": self.created_at,
@@ -74,31 +74,32 @@ class Task:
         }
         if is_final:
             self.finished_at = self.finished_at or _now()
-            answer["finishedAt"] = self.finished_at
-            if self.plan.ends_as == "completed":
-                answer["result"] = {"imageUrls": [picture_url]}
+            snapshot["finishedAt"] = self.finished_at
+            ends_as = self.plan.ends_as
+            if ends_as == "completed":
+                snapshot["result"] = {"imageUrls": [image_url]}
             else:
-                answer["errorMessage"] = f"the mock was told to end this as {self.plan.ends_as}"
-                answer["errorCode"] = 1000
-        return answer
+                snapshot["errorMessage"] = f"the mock is set to end this task as {ends_as}"
+                snapshot["errorCode"] = 1000
+        return snapshot
 
 
 class TaskStore:
-    """All tasks of a server, oldest first."""
+    """The tasks of a server, oldest first."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task] = {}
 
     def add(self, task: Task) -> None:
-        """Keep a task, and drop the oldest beyond the limit."""
+        """Add a task, and drop the oldest one if there are more than `MAX_TASKS`."""
         self._tasks[task.id] = task
         if len(self._tasks) > MAX_TASKS:
             del self._tasks[next(iter(self._tasks))]
 
     def find(self, task_id: str) -> Task | None:
-        """Return the task of that id, whoever's it is."""
+        """Return the task with this ID, whichever account it belongs to, or None."""
         return self._tasks.get(task_id)
 
     def all(self) -> list[Task]:
-        """Return every task, oldest first."""
+        """Return all tasks, oldest first."""
         return list(self._tasks.values())

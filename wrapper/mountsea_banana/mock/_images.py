@@ -1,4 +1,4 @@
-"""The mock's pictures: a PNG of the asked ratio and resolution, with the prompt drawn on it."""
+"""The mock's images: PNGs in the requested aspect ratio and resolution that show the prompt."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ LONG_SIDES = {"1K": 1024, "2K": 2048, "4K": 4096}
 
 
 def size(request: Mapping[str, Any]) -> tuple[int, int]:
-    """Return width and height in pixels: exactly the ratio, at most the long side."""
+    """Return the width and height in pixels.
+
+    The ratio is exact, so the longer side may be a few pixels shorter than the resolution's.
+    """
     width, height = (int(part) for part in request.get("aspect_ratio", "1:1").split(":"))
     unit = LONG_SIDES[request.get("resolution", "1K")] // max(width, height)
     return width * unit, height * unit
 
 
 def draw(request: Mapping[str, Any], seed: str) -> bytes:
-    """Return the PNG of a task; its colour comes from `seed`."""
-    # Pillow takes longer to import than the server to start.
+    """Return the PNG for a request. `seed` determines its colour."""
+    # Importing Pillow takes longer than starting the server.
     from PIL import Image, ImageColor, ImageDraw, ImageFont
 
     width, height = size(request)
     hue = hashlib.sha256(seed.encode()).digest()[0] * 360 // 256
-    # One byte a pixel, from the ground's colour to white, takes a third of the time of three.
+    # A palette from the background colour to white needs one byte per pixel instead of three,
+    # which takes a third of the time.
     image = Image.new("L", (width, height))
     canvas = ImageDraw.Draw(image)
     text_size = max(12, int((width * height) ** 0.5 / 18))
@@ -41,8 +45,10 @@ def draw(request: Mapping[str, Any], seed: str) -> bytes:
     )
     small = ImageFont.load_default(max(10, text_size // 2))
     canvas.text((margin, height - margin), caption, fill=176, font=small, anchor="ls")
-    ground = ImageColor.getrgb(f"hsl({hue}, 55%, 32%)")
-    image.putpalette([low + (255 - low) * step // 255 for step in range(256) for low in ground[:3]])
+    background = ImageColor.getrgb(f"hsl({hue}, 55%, 32%)")
+    image.putpalette(
+        [low + (255 - low) * step // 255 for step in range(256) for low in background[:3]]
+    )
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=1)
     return file.getvalue()
