@@ -144,7 +144,7 @@ def test_an_id_in_a_truncated_response_is_kept(
 ) -> None:
     with (
         serving([response(201, b'{"taskId": "t-1"', length=99)]) as server,
-        pytest.raises(api.SubmissionUnknown, match="pick it up") as caught,
+        pytest.raises(api.SubmissionUnknown, match="resume the task") as caught,
     ):
         attempt(server.url, "submit", clock)
     assert caught.value.task_id == "t-1"
@@ -166,7 +166,7 @@ def test_a_warning_raised_as_an_error_does_not_lose_the_task(
     with serving([response(200, {"taskId": "t-1"})]) as server, warnings.catch_warnings():
         warnings.simplefilter("error")
         assert attempt(server.url, "submit", clock).id == "t-1"
-    assert "not 201" in caplog.text
+    assert "instead of 201" in caplog.text
 
 
 def test_an_unsent_request_is_retried(attempt: Callable[..., Any], clock: InstantClock) -> None:
@@ -329,7 +329,7 @@ def trickle() -> Iterator[str]:
 def test_the_deadline_ends_a_trickling_response(
     attempt: Callable[..., Any], clock: InstantClock, trickle: str
 ) -> None:
-    with pytest.raises(api.SubmissionUnknown, match="time was up"):
+    with pytest.raises(api.SubmissionUnknown, match="the deadline passed"):
         attempt(trickle, "submit", clock, timeout=httpx.Timeout(0.1))
 
 

@@ -111,7 +111,7 @@ def test_a_truncated_image_is_not_saved(
 ) -> None:
     banana_server.next_task(Plan(truncates=True))
     result = banana.generate("a cat").wait()
-    with pytest.raises(DownloadError, match="could not be fetched"):
+    with pytest.raises(DownloadError, match="could not be downloaded"):
         result.save(tmp_path / "cat.png")
     assert list(tmp_path.iterdir()) == []
 

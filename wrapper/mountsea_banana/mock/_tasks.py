@@ -29,7 +29,7 @@ class Task:
     request: Mapping[str, Any]
     plan: Plan
     _clock: Clock
-    id: str = field(factory=lambda: secrets.token_urlsafe(16))
+    id: str = field(factory=lambda: secrets.token_hex(16))
     created_at: str = field(factory=_now)
     trace_id: str = field(factory=lambda: secrets.token_hex(8))
     finished_at: str | None = None
