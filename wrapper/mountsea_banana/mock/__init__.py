@@ -23,7 +23,7 @@ def __dir__() -> list[str]:
 
 
 # Type checkers that see a module-level __getattr__ accept every name, misspelt ones included.
-if not TYPE_CHECKING:
+if not TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> Any:
         # The server's libraries are an extra, and the command is in this package: the package
