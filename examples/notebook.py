@@ -3,7 +3,7 @@
 Paste the function into a cell. In the next one, run:
 
     from IPython.display import Image
-    images = await make_pictures("a cat", "a dog")
+    images = await generate_images("a cat", "a dog")
     [Image(each) for each in images if isinstance(each, bytes)]
 """
 
@@ -14,7 +14,7 @@ import asyncio
 from mountsea_banana import AsyncNanoBanana, AsyncTask
 
 
-async def make_pictures(*prompts: str) -> list[bytes | BaseException]:
+async def generate_images(*prompts: str) -> list[bytes | BaseException]:
     """Generate one image per prompt concurrently. Return the bytes of each, or its exception.
 
     It prints every task ID before it waits, so you can resume a task after a failure or a stopped

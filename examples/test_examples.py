@@ -70,13 +70,13 @@ def test_a_failed_prompt_does_not_lose_the_other_images(
     banana_server: MockServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     banana_server.next_task(Plan(refusals=1, refusal_status=400, polls=1))
-    failed, image = asyncio.run(notebook.make_pictures("a cat", "a dog"))
+    failed, image = asyncio.run(notebook.generate_images("a cat", "a dog"))
     assert {type(failed), type(image)} == {BadRequestError, bytes}
     assert banana_server.charged == capsys.readouterr().out.count("AsyncTask(") == 1
 
 
 def test_the_notebook_generates_images_concurrently(banana_server: MockServer) -> None:
-    images = asyncio.run(notebook.make_pictures("a cat", "a dog"))
+    images = asyncio.run(notebook.generate_images("a cat", "a dog"))
     assert [isinstance(each, bytes) and each[:4] for each in images] == [b"\x89PNG"] * 2
     prompts = {str(body["prompt"]) for body in banana_server.submissions}
     assert prompts == {"a cat", "a dog"}
