@@ -12,7 +12,7 @@ from mountsea_banana.harness.__main__ import _keys
 from mountsea_banana.harness._case import Case
 from mountsea_banana.harness._plan import Plan, make
 from mountsea_banana.harness._run import Outcome, Run
-from mountsea_banana.harness._wire import Server
+from mountsea_banana.harness._transport import Server
 from mountsea_banana.mock import DEFAULT_KEYS, MockServer
 
 from tests.contract import defects

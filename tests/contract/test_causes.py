@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from mountsea_banana.harness._causes import Failure, group
-from mountsea_banana.harness._judge import Verdict
+from mountsea_banana.harness._oracle import Verdict
+from mountsea_banana.harness._transport import Answer
 from mountsea_banana.harness._verify import Complaint
-from mountsea_banana.harness._wire import Answer
 
 from tests.contract.conftest import a_small_plan, run_against, server_of, the_plan
 

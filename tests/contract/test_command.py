@@ -17,8 +17,8 @@ from mountsea_banana.contract import Contract
 from mountsea_banana.harness import __main__ as command
 from mountsea_banana.harness._case import Request
 from mountsea_banana.harness._plan import make
+from mountsea_banana.harness._transport import Answer, Server
 from mountsea_banana.harness._verify import complaints, wrong_answer
-from mountsea_banana.harness._wire import Answer, Server
 from mountsea_banana.mock import MockServer
 from starlette.responses import JSONResponse
 

@@ -66,7 +66,7 @@ def _main(options: argparse.Namespace) -> int:
 
     from . import _plan, _report
     from ._run import CannotTest, Run
-    from ._wire import Server
+    from ._transport import Server
 
     is_terminal = sys.stderr.isatty()
 

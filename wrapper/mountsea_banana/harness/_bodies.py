@@ -11,7 +11,7 @@ from mountsea_banana.contract import Contract, Operation, resolve
 
 from . import _values
 from ._case import BEARER, JSON, Case, Request, encode, features
-from ._judge import Judge, Judgement, Verdict
+from ._oracle import Judge, Judgement, Verdict
 
 Body = dict[str, Any]
 

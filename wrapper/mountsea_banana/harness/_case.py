@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from mountsea_banana.contract import Operation
 
-from ._judge import Judgement, Verdict
+from ._oracle import Judgement, Verdict
 
 # Texts in a request that stand for what only a run knows: {key} is the first account's key,
 # {other} the second's, {cut} and {case} are spoilt copies of the first, {task} is a task's id.

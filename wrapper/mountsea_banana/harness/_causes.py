@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from attrs import evolve, field, frozen
 
 from ._case import Case
-from ._judge import Verdict
+from ._oracle import Verdict
+from ._transport import Answer
 from ._verify import Complaint
-from ._wire import Answer
 
 # Beyond so many ways of one kind in one check, they are one cause.
 MANY = 3

@@ -14,7 +14,7 @@ from . import _requests
 from ._bodies import Bodies
 from ._case import Case, Request, encode
 from ._generated import THOROUGH, generated
-from ._judge import Judgement, Verdict
+from ._oracle import Judgement, Verdict
 
 # A run that sent fewer bodies that break a rule and nothing else has not tested the rule.
 MIN_CASES_A_RULE = 20

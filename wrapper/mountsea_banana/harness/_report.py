@@ -19,9 +19,9 @@ from mountsea_banana.contract import Operation, resolve
 
 from ._case import Case
 from ._causes import Cause
-from ._judge import Verdict
+from ._oracle import Verdict
 from ._run import Outcome
-from ._wire import Answer
+from ._transport import Answer
 
 SHOWN = 300
 

@@ -10,7 +10,7 @@ import attrs
 from mountsea_banana.contract import Contract, Operation, sample
 
 from ._case import BEARER, Case, Request
-from ._judge import Judgement, Verdict
+from ._oracle import Judgement, Verdict
 
 UNAUTHORIZED = frozenset({401, 403})
 SILENT = Judgement(Verdict.UNSPECIFIED, says="nothing is answered with a 5xx")

@@ -11,14 +11,14 @@ import attrs
 import httpx
 from attrs import define, field, frozen
 
-from . import _causes, _life
+from . import _causes, _lifecycle
 from ._case import Case
 from ._causes import Cause, Failure
-from ._judge import Verdict
-from ._life import Life
+from ._lifecycle import Life
+from ._oracle import Verdict
 from ._plan import MIN_CASES_A_RULE, Plan
+from ._transport import Answer, Server
 from ._verify import Complaint, complaints, read_object
-from ._wire import Answer, Server
 
 CONNECTIONS = 4
 FOLLOWED = 40
@@ -236,7 +236,7 @@ class Run:
         self._tasks.add(task)
         look = self._plan.look
         if look and case.check == "legal bodies" and len(self._lives) < FOLLOWED:
-            order = _life.order(look.operation, self._plan.contract.document)
+            order = _lifecycle.order(look.operation, self._plan.contract.document)
             self._lives.append(Life(task, case, order))
 
     def _count(self, case: Case, answer: Answer) -> None:
@@ -291,7 +291,7 @@ class Run:
             httpx.Client(follow_redirects=True, timeout=30, trust_env=False) as client,
             ThreadPoolExecutor(self._connections) as pool,
         ):
-            found = pool.map(lambda life: _life.fetch(client, life.picture), lives)
+            found = pool.map(lambda life: _lifecycle.fetch(client, life.picture), lives)
             for life, complaint in zip(lives, found, strict=True):
                 life.picture = ""
                 if complaint:

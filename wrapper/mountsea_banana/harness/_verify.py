@@ -11,8 +11,8 @@ from attrs import frozen
 from mountsea_banana.contract import Operation
 
 from ._case import Case
-from ._judge import Verdict
-from ._wire import Answer
+from ._oracle import Verdict
+from ._transport import Answer
 
 
 @frozen

@@ -12,8 +12,8 @@ from attrs import define, field
 from mountsea_banana.contract import Operation, resolve
 
 from ._case import Case
+from ._transport import Answer
 from ._verify import Complaint, read_object
-from ._wire import Answer
 
 # The spec's description of the status names these as final; the others are open, in its order.
 FINAL = frozenset({"completed", "failed", "cancelled", "timeout"})
