@@ -100,7 +100,7 @@ def main() -> None:
     options = parser.parse_args()
     caught: Counter[str] = Counter()
     alarms: Counter[str] = Counter()
-    names = [*defects.DEFECTS, *defects.LEGAL]
+    names = [*defects.DEFECTS, *defects.CONFORMING]
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         for name, found in pool.map(compare, names, [options.seconds] * len(names)):
             (caught if name in defects.DEFECTS else alarms).update(t for t in TOOLS if found[t])
@@ -110,7 +110,7 @@ def main() -> None:
     for tool in TOOLS:
         print(
             f"{tool}: caught {caught[tool]} of {len(defects.DEFECTS)}, "
-            f"false alarms {alarms[tool]} of {len(defects.LEGAL)}"
+            f"false alarms {alarms[tool]} of {len(defects.CONFORMING)}"
         )
 
 

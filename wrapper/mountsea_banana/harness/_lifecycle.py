@@ -1,4 +1,4 @@
-"""The life of a task, as its looks show it."""
+"""Checks the lifecycle of a task, as its polls report it."""
 
 from __future__ import annotations
 
@@ -12,104 +12,108 @@ from attrs import define, field
 from mountsea_banana.contract import Operation, resolve
 
 from ._case import Case
-from ._transport import Answer
-from ._verify import Complaint, read_object
+from ._transport import Response
+from ._verify import Violation, read_object
 
-# The spec's description of the status names these as final; the others are open, in its order.
+# The spec's description of `status` names these as final. The other statuses are open.
 FINAL = frozenset({"completed", "failed", "cancelled", "timeout"})
-LOOKS_AT_THE_END = 3
+MIN_FINAL_POLLS = 3
 
 
 @define
-class Life:
-    """One task from its submission on."""
+class FollowedTask:
+    """A task that is polled from its submission on."""
 
-    task: str
+    id: str
     submission: Case
     _order: list[str] = field(repr=False)
     _status: str = ""
-    _looks_at_the_end: int = 0
+    _final_polls: int = 0
     _is_gone: bool = False
-    picture: str = ""
-    """The address of a picture that was not fetched yet."""
+    image_url: str = ""
+    """The URL of an image that has not been fetched yet."""
 
     @property
-    def is_over(self) -> bool:
-        """Whether a final status was seen often enough to know that it stays."""
-        return self._is_gone or self._looks_at_the_end >= LOOKS_AT_THE_END
+    def is_settled(self) -> bool:
+        """Whether enough polls returned a final status to conclude that it does not change."""
+        return self._is_gone or self._final_polls >= MIN_FINAL_POLLS
 
-    def see(self, answer: Answer) -> Iterator[Complaint]:
-        """Take in one look; give what is wrong with it beside its schema."""
-        seen = read_object(answer)
-        if not 200 <= answer.status < 300:
-            # A task that is gone does not come back; a failure may pass.
-            self._is_gone = 400 <= answer.status < 500 and answer.status != 429
+    def observe(self, response: Response) -> Iterator[Violation]:
+        """Record the response to a poll; yield its violations other than those of the schema."""
+        snapshot = read_object(response)
+        if not 200 <= response.status < 300:
+            # A missing task does not come back, but a server failure may be temporary.
+            self._is_gone = 400 <= response.status < 500 and response.status != 429
             return
-        if seen.get("taskId") != self.task:
-            yield Complaint(
-                "answer", f"answers with the task {seen.get('taskId')!r:.80}", "another taskId"
-            )
-        status = seen.get("status")
+        if snapshot.get("taskId") != self.id:
+            text = f"responds with task {snapshot.get('taskId')!r:.80} instead of the polled one"
+            yield Violation("response", text, "wrong taskId")
+        status = snapshot.get("status")
         if status not in self._order:
             return
         if self._status in FINAL and status != self._status:
-            text = f"says {status} of a task that was {self._status}, which is final"
-            yield Complaint("answer", text, "a final status changed")
+            text = f"reports {status} for a task that was already {self._status}, a final status"
+            yield Violation("response", text, "final status changed")
         elif self._status and self._order.index(status) < self._order.index(self._status):
-            text = f"says {status} of a task that was {self._status} already"
-            yield Complaint("answer", text, "a status went back")
+            text = f"reports {status} for a task that was already {self._status}"
+            yield Violation("response", text, "status went backwards")
         self._status = str(status)
-        self._looks_at_the_end += status in FINAL
-        if status == "completed" and self._makes_pictures:
-            found = [text for text in _texts(seen.get("result")) if _is_web_address(text)]
-            if found and self._looks_at_the_end == 1:
-                self.picture = found[0]
-            if not found:
-                shown = json.dumps(seen.get("result"))[:100]
-                text = f"says completed without a picture's address: the result is {shown}"
-                yield Complaint("answer", text, "completed without a picture")
+        self._final_polls += status in FINAL
+        if status == "completed" and self._makes_images:
+            urls = [text for text in _strings(snapshot.get("result")) if _is_web_url(text)]
+            if urls and self._final_polls == 1:
+                self.image_url = urls[0]
+            if not urls:
+                result = json.dumps(snapshot.get("result"))[:100]
+                text = f"reports completed without an image URL: the result is {result}"
+                yield Violation("response", text, "completed without an image")
 
     @property
-    def _makes_pictures(self) -> bool:
+    def _makes_images(self) -> bool:
         return self.submission.operation.has_rules
 
 
-def order(look: Operation, document: Mapping[str, Any]) -> list[str]:
-    """Return the statuses as a task goes through them: the open ones, then the final ones."""
-    assert look.success is not None  # noqa: S101
-    schema = resolve(look.success.schema, document)
+def status_order(poll: Operation, document: Mapping[str, Any]) -> list[str]:
+    """Return the statuses in the order of a task's progress: first the open ones, then the final.
+
+    The open statuses keep the order of the spec's enum.
+    """
+    assert poll.success is not None  # noqa: S101
+    schema = resolve(poll.success.schema, document)
     status = resolve(schema["properties"]["status"], document)
     return sorted(status.get("enum", []), key=lambda each: each in FINAL)
 
 
-def fetch(client: httpx.Client, url: str) -> Complaint | None:
-    """Fetch a picture, without a key; return what is wrong with it."""
+def fetch_image(client: httpx.Client, url: str) -> Violation | None:
+    """Fetch an image without sending a key; return the violation if that does not work."""
     try:
-        answer = client.get(url)
+        response = client.get(url)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        text = f"gives a picture's address that cannot be fetched: {url:.200}: {error!r:.200}"
-        return Complaint("answer", text, "a picture cannot be fetched")
-    kind = answer.headers.get("content-type", "")
-    if answer.status_code != 200 or not answer.content:
-        text = f"gives a picture's address that answers {answer.status_code}: {url:.200}"
-        return Complaint("answer", text, "a picture cannot be fetched")
-    if not kind.startswith("image/") and not answer.content.startswith(_IMAGES):
-        text = f"gives a picture's address that holds {kind or 'no picture'}: {url:.200}"
-        return Complaint("answer", text, "a picture is none")
+        text = f"returns an image URL that cannot be fetched: {url:.200}: {error!r:.200}"
+        return Violation("response", text, "image cannot be fetched")
+    media_type = response.headers.get("content-type", "")
+    if response.status_code != 200 or not response.content:
+        reason = f"status {response.status_code}, {len(response.content)} bytes"
+        text = f"returns an image URL that cannot be fetched: {url:.200}: {reason}"
+        return Violation("response", text, "image cannot be fetched")
+    if not media_type.startswith("image/") and not response.content.startswith(_SIGNATURES):
+        text = f"returns an image URL that serves {media_type or 'something else'}: {url:.200}"
+        return Violation("response", text, "not an image")
     return None
 
 
-_IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"\x00\x00\x00")
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"\x00\x00\x00")
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _strings(value: Any) -> Iterator[str]:
+    """Yield every string in a JSON value."""
     if isinstance(value, str):
         yield value
     for child in (
         value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     ):
-        yield from _texts(child)
+        yield from _strings(child)
 
 
-def _is_web_address(text: str) -> bool:
+def _is_web_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))

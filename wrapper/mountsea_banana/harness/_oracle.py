@@ -1,4 +1,4 @@
-"""What the contract says of a request body: accept it, reject it, or nothing."""
+"""Tells from the contract whether a server must accept or reject a request body."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mountsea_banana.contract import Contract, Operation, resolve
 
 
 class Verdict(Enum):
-    """What the contract demands of the server."""
+    """What the contract requires of the server."""
 
     ACCEPT = "accept"
     REJECT = "reject"
@@ -22,35 +22,36 @@ class Verdict(Enum):
 
 
 @frozen
-class Judgement:
-    """The verdict on one body, and why."""
+class Expectation:
+    """The verdict for one request, and the reasons for it."""
 
     verdict: Verdict
-    rules: tuple[str, ...] = ()
-    """The ids of the prose rules that the body breaks."""
+    violated_rules: tuple[str, ...] = ()
+    """The ids of the prose rules that the body violates."""
     reasons: frozenset[str] = frozenset()
-    """Everything that it breaks: rule ids, and `field:keyword` for the schema."""
-    says: str = "every body that keeps the schema and the rules is accepted"
+    """Everything that the body violates: rule ids, and `field:keyword` for the schema."""
+    explanation: str = "a body that conforms to the schema and the rules is accepted"
 
 
-# Longer than any honest prompt: what a server's limits make of it is its own affair.
+# Longer than any realistic prompt. Servers may accept or reject longer text.
 LONG = 20_000
 
-# Addresses that every reading of RFC 3986, of the WHATWG standard and of the vendor's sentence
-# takes; and the http addresses that none can take, for they name no host. What lies between
-# (international characters, blanks, users, IPv6, capitals, ...) servers may read as they like.
-_PLAIN_ADDRESS = re.compile(
+# `_PLAIN_URL` matches URLs that are valid under RFC 3986, the WHATWG URL standard and the vendor's
+# sentence. `_NO_HOST` matches http URLs without a host, which are invalid under all three. Servers
+# may disagree about anything in between: international characters, spaces, user names, IPv6
+# addresses, capitals.
+_PLAIN_URL = re.compile(
     r"https?://[a-z0-9-]+(\.[a-z0-9-]+)+(:[1-9]\d{1,3})?"
     r"(/([A-Za-z0-9._~+=,-]|%[2-7][0-9A-F])*)*(\?([A-Za-z0-9._~=&+-]|%[2-7][0-9A-F])*)?"
 )
 _NO_HOST = re.compile(r"https?:(//)?([?#].*)?", re.IGNORECASE)
 _WEB_LIKE = re.compile(r"\W*https?\W*:", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-_SETTLED_ADDRESS = "https://example.com/"
+_UNAMBIGUOUS_URL = "https://example.com/"
 
 
-class Judge:
-    """Judges the bodies of one operation."""
+class Oracle:
+    """Classifies the request bodies of one operation."""
 
     def __init__(self, contract: Contract, operation: Operation) -> None:
         assert operation.request is not None  # noqa: S101
@@ -59,28 +60,30 @@ class Judge:
         self._request = operation.request
         self._schema = resolve(operation.request.schema, contract.document)
 
-    def __call__(self, body: Any) -> Judgement:
-        """Return the verdict on a body, as it was parsed from JSON."""
-        settled, disputed = _settle(body)
-        if self._request.is_valid(settled):
-            return Judgement(Verdict.UNSPECIFIED if disputed else Verdict.ACCEPT)
+    def __call__(self, body: Any) -> Expectation:
+        """Return the expectation for a body that was parsed from JSON."""
+        resolved, is_ambiguous = _resolve_ambiguity(body)
+        if self._request.is_valid(resolved):
+            return Expectation(Verdict.UNSPECIFIED if is_ambiguous else Verdict.ACCEPT)
         sentences = {rule.id: rule.sentence for rule in self._contract.rules}
-        rules: list[str] = []
+        violated_rules: list[str] = []
         reasons: set[str] = set()
-        says: list[str] = []
-        for each in self._contract.problems(self._operation, settled):
-            if each.rule in sentences:
-                rules.append(each.rule)
-                reasons.add(each.rule)
-                says.insert(0, f"“{sentences[each.rule]}” ({each.rule})")
+        explanations: list[str] = []
+        for problem in self._contract.problems(self._operation, resolved):
+            if problem.rule in sentences:
+                violated_rules.append(problem.rule)
+                reasons.add(problem.rule)
+                explanations.insert(0, f"“{sentences[problem.rule]}” ({problem.rule})")
             else:
-                says.append(f"{each.field or 'the body'}: {each.message:.150}")
-                if each.rule != "required" or each.field:
-                    reasons.add(_reason(each.field, each.rule, settled))
-        if isinstance(settled, dict):
-            missing = set(self._schema.get("required", [])) - set(settled)
+                explanations.append(f"{problem.field or 'the body'}: {problem.message:.150}")
+                if problem.rule != "required" or problem.field:
+                    reasons.add(_reason(problem.field, problem.rule, resolved))
+        if isinstance(resolved, dict):
+            missing = set(self._schema.get("required", [])) - set(resolved)
             reasons |= {f"{name}:missing" for name in missing}
-        return Judgement(Verdict.REJECT, tuple(rules), frozenset(reasons), "; ".join(says))
+        return Expectation(
+            Verdict.REJECT, tuple(violated_rules), frozenset(reasons), "; ".join(explanations)
+        )
 
 
 def _reason(field: str, keyword: str, body: Any) -> str:
@@ -96,25 +99,26 @@ def _reason(field: str, keyword: str, body: Any) -> str:
     return f"{place or 'body'}:{keyword}"
 
 
-def _settle(value: Any) -> tuple[Any, bool]:
-    """Return a value without its disputed parts, and whether it had any."""
+def _resolve_ambiguity(value: Any) -> tuple[Any, bool]:
+    """Return a value with its ambiguous parts replaced by valid ones, and whether it had any."""
     match value:
         case str():
             if _WEB_LIKE.match(value) and not _NO_HOST.fullmatch(value):
-                plain = _PLAIN_ADDRESS.fullmatch(value) and len(value) < 1000
-                return (value, False) if plain else (_SETTLED_ADDRESS, True)
-            disputed = bool(len(value) > LONG or _CONTROL.search(value))
-            return ("text" if disputed and len(value) > LONG else value), disputed
+                is_plain = _PLAIN_URL.fullmatch(value) and len(value) < 1000
+                return (value, False) if is_plain else (_UNAMBIGUOUS_URL, True)
+            is_ambiguous = bool(len(value) > LONG or _CONTROL.search(value))
+            return ("text" if is_ambiguous and len(value) > LONG else value), is_ambiguous
         case float() | int() if not isinstance(value, bool):
-            disputed = not math.isfinite(value) or abs(value) > 2**53
-            return (1 if disputed else value), disputed
+            is_ambiguous = not math.isfinite(value) or abs(value) > 2**53
+            return (1 if is_ambiguous else value), is_ambiguous
         case list():
-            parts = [_settle(each) for each in value]
-            return [part for part, _ in parts], any(disputed for _, disputed in parts)
+            items = [_resolve_ambiguity(item) for item in value]
+            return [item for item, _ in items], any(is_ambiguous for _, is_ambiguous in items)
         case Mapping():
-            settled = {name: _settle(each) for name, each in value.items()}
-            odd_name = any(_CONTROL.search(name) or len(name) > LONG for name in value)
-            disputed = odd_name or any(disputed for _, disputed in settled.values())
-            return {name: part for name, (part, _) in settled.items()}, disputed
+            members = {name: _resolve_ambiguity(member) for name, member in value.items()}
+            is_ambiguous = any(is_ambiguous for _, is_ambiguous in members.values()) or any(
+                _CONTROL.search(name) or len(name) > LONG for name in value
+            )
+            return {name: member for name, (member, _) in members.items()}, is_ambiguous
         case _:
             return value, False

@@ -1,4 +1,4 @@
-"""Sends requests as they are, byte for byte, and reports what came back."""
+"""Sends requests byte for byte, without validating or correcting them."""
 
 from __future__ import annotations
 
@@ -15,55 +15,58 @@ from attrs import field, frozen
 
 from ._case import Request
 
-MAX_ANSWER = 16 * 1024 * 1024
-MAX_PAUSE = 30.0
-TRIES_WHEN_LIMITED = 4
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+MAX_RETRY_DELAY = 30.0
+MAX_RATE_LIMIT_RETRIES = 4
 
-# Many servers write an answer's head and body apart, and their system holds the body back until
-# the head is acknowledged, 40 ms later. Only Linux lets a client hurry.
-_ACKNOWLEDGE_AT_ONCE = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)
+# Many servers write the head and the body of a response separately. Their operating system then
+# holds the body back until the client acknowledges the head, up to 40 ms later. Only Linux lets a
+# client acknowledge immediately.
+_ACKNOWLEDGE_IMMEDIATELY = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)
 
 
 @frozen
-class Answer:
-    """What came back."""
+class Response:
+    """The response to a request, or the reason why there is none."""
 
     status: int
-    """0 where no answer came."""
+    """0 if no response was received."""
     headers: Mapping[str, str] = field(factory=dict)
-    """By their names in lower case."""
+    """Keyed by lower-case name."""
     body: bytes = b""
     fault: str = ""
-    """Why no answer came."""
+    """Why no response was received."""
 
 
 class Server:
     """The server under test."""
 
-    def __init__(self, base_url: str, fill: Mapping[str, str], *, timeout: float = 15.0) -> None:
+    def __init__(
+        self, base_url: str, placeholders: Mapping[str, str], *, timeout: float = 15.0
+    ) -> None:
         parts = urlsplit(base_url)
         self.base_url = base_url.rstrip("/")
-        self._fill = dict(fill)
+        self._placeholders = dict(placeholders)
         self._secure = parts.scheme == "https"
         self._host, self._port = parts.hostname or "", parts.port
         self._prefix = parts.path.rstrip("/")
         self._timeout = timeout
-        self._mine = threading.local()
-        self._all: list[http.client.HTTPConnection] = []
+        self._local = threading.local()
+        self._connections: list[http.client.HTTPConnection] = []
 
-    def send(self, request: Request, *, task: str = "unknown") -> Answer:
-        """Return the answer to one request; wait and try again where the server asks for it."""
-        answer = self._send(request, task)
-        for _ in range(TRIES_WHEN_LIMITED):
-            if answer.status != 429:
+    def send(self, request: Request, *, task: str = "unknown") -> Response:
+        """Return the response to one request, after retries while the server rate limits it."""
+        response = self._send(request, task)
+        for _ in range(MAX_RATE_LIMIT_RETRIES):
+            if response.status != 429:
                 break
-            time.sleep(_pause(answer))
-            answer = self._send(request, task)
-        return answer
+            time.sleep(_retry_delay(response))
+            response = self._send(request, task)
+        return response
 
-    def serves_several(self, requests: Sequence[Request]) -> bool:
-        """Say whether the server answers on a second connection while one is open."""
-        second = Server(self.base_url, self._fill, timeout=2.0)
+    def accepts_parallel_connections(self, requests: Sequence[Request]) -> bool:
+        """Return whether the server responds on a second connection while another one is open."""
+        second = Server(self.base_url, self._placeholders, timeout=2.0)
         try:
             return all(second.send(request).status for request in requests)
         finally:
@@ -71,40 +74,40 @@ class Server:
 
     def close(self) -> None:
         """Close every connection."""
-        for connection in self._all:
+        for connection in self._connections:
             connection.close()
-        self._all.clear()
-        self._mine = threading.local()
+        self._connections.clear()
+        self._local = threading.local()
 
-    def _send(self, request: Request, task: str) -> Answer:
-        fill = {**self._fill, "{task}": task}
-        target = self._prefix + _filled(request.target, fill)
-        headers = {name: _filled(value, fill) for name, value in request.headers}
-        is_kept = self._connection().sock is not None
-        answer = self._exchange(request, target, headers)
-        # A server may close an idle connection at any time: a kept one proves nothing.
-        if is_kept and answer.fault.startswith("the connection was closed"):
-            answer = self._exchange(request, target, headers)
-        return answer
+    def _send(self, request: Request, task: str) -> Response:
+        placeholders = {**self._placeholders, "{task}": task}
+        target = self._prefix + _substitute(request.target, placeholders)
+        headers = {name: _substitute(value, placeholders) for name, value in request.headers}
+        is_reused = self._connection().sock is not None
+        response = self._exchange(request, target, headers)
+        # A server may close an idle connection at any time, so retry on a new one.
+        if is_reused and response.fault.startswith("the connection was closed"):
+            response = self._exchange(request, target, headers)
+        return response
 
-    def _exchange(self, request: Request, target: str, headers: Mapping[str, str]) -> Answer:
+    def _exchange(self, request: Request, target: str, headers: Mapping[str, str]) -> Response:
         connection = self._connection()
         try:
             connection.request(request.method, target, request.body, dict(headers))
-            connection.sock.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE_AT_ONCE, 1)
+            connection.sock.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE_IMMEDIATELY, 1)
             response = connection.getresponse()
-            body = response.read(MAX_ANSWER)
-            is_whole = response.isclosed()
+            body = response.read(MAX_RESPONSE_BYTES)
+            is_complete = response.isclosed()
         except (OSError, http.client.HTTPException) as error:
             self._drop()
-            return Answer(0, fault=_fault(error, self._timeout))
-        if not is_whole or "close" in headers.get("Connection", ""):
+            return Response(0, fault=_fault(error, self._timeout))
+        if not is_complete or "close" in headers.get("Connection", ""):
             self._drop()
-        names = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, names, body)
+        response_headers = {name.lower(): value for name, value in response.getheaders()}
+        return Response(response.status, response_headers, body)
 
     def _connection(self) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection | None = getattr(self._mine, "connection", None)
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if connection is None:
             if self._secure:
                 context = ssl.create_default_context()
@@ -115,34 +118,34 @@ class Server:
                 connection = http.client.HTTPConnection(
                     self._host, self._port, timeout=self._timeout
                 )
-            self._mine.connection = connection
-            self._all.append(connection)
+            self._local.connection = connection
+            self._connections.append(connection)
         return connection
 
     def _drop(self) -> None:
         with contextlib.suppress(ValueError):
-            self._all.remove(self._mine.connection)
-        self._mine.connection.close()
-        self._mine.connection = None
+            self._connections.remove(self._local.connection)
+        self._local.connection.close()
+        self._local.connection = None
 
 
-def _filled(text: str, fill: Mapping[str, str]) -> str:
-    for placeholder, value in fill.items():
+def _substitute(text: str, placeholders: Mapping[str, str]) -> str:
+    for placeholder, value in placeholders.items():
         text = text.replace(placeholder, value)
     return text
 
 
 def _fault(error: Exception, timeout: float) -> str:
     if isinstance(error, TimeoutError):
-        return f"no answer came within {timeout:g} s"
+        return f"no response within {timeout:g} s"
     if isinstance(error, ConnectionRefusedError):
         return "the connection was refused"
     if isinstance(error, ConnectionError | http.client.RemoteDisconnected):
-        return "the connection was closed without an answer"
-    return f"no HTTP answer came: {type(error).__name__}: {error}"
+        return "the connection was closed without a response"
+    return f"invalid HTTP response: {type(error).__name__}: {error}"
 
 
-def _pause(answer: Answer) -> float:
+def _retry_delay(response: Response) -> float:
     with contextlib.suppress(ValueError):
-        return min(max(float(answer.headers.get("retry-after", "1")), 0.05), MAX_PAUSE)
+        return min(max(float(response.headers.get("retry-after", "1")), 0.05), MAX_RETRY_DELAY)
     return 1.0
