@@ -93,7 +93,8 @@ def fetch_image(client: httpx.Client, url: str) -> Violation | None:
         return Violation("response", text, "image cannot be fetched")
     media_type = response.headers.get("content-type", "")
     if response.status_code != 200 or not response.content:
-        reason = f"status {response.status_code}, {len(response.content)} bytes"
+        status = response.status_code
+        reason = f"status {status}" if status != 200 else "the response is empty"
         text = f"returns an image URL that cannot be fetched: {url:.200}: {reason}"
         return Violation("response", text, "image cannot be fetched")
     if not media_type.startswith("image/") and not response.content.startswith(_SIGNATURES):

@@ -72,21 +72,30 @@ def details(cause: Cause, base_url: str) -> Iterator[tuple[str, str]]:
     """Yield labels and values that describe a cause and how to reproduce it."""
     first = cause.smallest
     request = first.case.request
-    yield "contract", first.case.expectation.explanation
+    task = first.task or "TASK_ID"
+    yield "contract", _REQUIREMENTS.get(first.violation.kind, first.case.expectation.explanation)
     if cause.variants:
         total = len(cause.variants)
         more = f" … ({total} in total)" if total > MAX_SHOWN_VARIANTS else ""
         yield "variants", "; ".join(cause.variants[:MAX_SHOWN_VARIANTS]) + more
-    yield "request", f"{request.method} {_truncate(request.target)}"
+    yield "request", f"{request.method} {_truncate(request.target.replace('{task}', task))}"
     if request.body is not None:
         yield "body", _truncate(request.body.decode("utf-8", "backslashreplace"))
     if first.response.status:
         yield "response", _describe_response(first.response)
-    yield "problem", first.violation.text
     count = len(cause.failures)
     yield "count", "1 request" if count == 1 else f"{count:,} requests; this is the smallest"
-    yield "repeat", request.curl(base_url, first.task or "TASK_ID")
+    yield "repeat", request.curl(base_url, task)
     yield "id", cause.id
+
+
+# The requirements behind kinds of violation that do not depend on what was sent.
+_REQUIREMENTS = {
+    "response": "successful responses match the spec, statuses only move forward, "
+    "and images can be fetched",
+    "failed": "no request gets a 5xx response",
+    "no response": "every request gets a response",
+}
 
 
 def write_junit(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], path: Path) -> None:
@@ -232,7 +241,8 @@ def _cell(found: tuple[Case, Response | None] | None) -> str:
 
 
 def _describe_response(response: Response) -> str:
-    return f"{response.status} {_truncate(response.body.decode('utf-8', 'backslashreplace'))}"
+    body = response.body.decode("utf-8", "backslashreplace")
+    return f"{response.status} {_truncate(body)}".rstrip()
 
 
 def _truncate(text: str) -> str:
