@@ -68,7 +68,7 @@ COMMANDS = {
 }
 WORKS = {
     "mock": "mock: cannot serve at 127.0.0.1:99999",
-    "contract": "contract: cannot test: 'nowhere' is no http(s) address",
+    "contract": "contract: cannot test: --base-url must be an http:// or https:// URL",
     "cli": "edit-needs-image-urls",
 }
 
