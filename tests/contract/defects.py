@@ -86,12 +86,12 @@ def responds(submit: Any = None, poll: Any = None, status: int | None = None) ->
         def answer(
             self, operation: Operation, request: Request, account: str, body: Any
         ) -> Response:
-            answer = super().answer(operation, request, account, body)
-            value = json.loads(bytes(answer.body))
+            response = super().answer(operation, request, account, body)
+            value = json.loads(bytes(response.body))
             change = submit if operation.is_submission else poll
             if change:
                 value = change(value) if callable(change) else {**value, **change}
-            code = status if status and operation.is_submission else answer.status_code
+            code = status if status and operation.is_submission else response.status_code
             return JSONResponse(value, code)
 
     return Responding
@@ -125,8 +125,8 @@ def polls(change: Callable[[dict[str, Any], int], Any]) -> API:
 
     class Polling(MockAPI):
         def look(self, operation: Operation, request: Request, account: str) -> Response:
-            answer = super().look(operation, request, account)
-            value = json.loads(bytes(answer.body))
+            response = super().look(operation, request, account)
+            value = json.loads(bytes(response.body))
             seen[value["taskId"]] += 1
             changed = change(value, seen[value["taskId"]])
             return changed if isinstance(changed, Response) else JSONResponse(changed or value)
@@ -187,10 +187,10 @@ class Forgetful(MockAPI):
         self._count = itertools.count(1)
 
     def answer(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
-        answer = super().answer(operation, request, account, body)
+        response = super().answer(operation, request, account, body)
         if operation.is_submission and next(self._count) % 5 == 0:
             self.tasks._tasks.popitem()
-        return answer
+        return response
 
 
 class Reusing(MockAPI):
@@ -257,16 +257,18 @@ class AsText(MockAPI):
     """Declares its responses as text."""
 
     def answer(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
-        answer = super().answer(operation, request, account, body)
-        return PlainTextResponse(bytes(answer.body), answer.status_code)
+        response = super().answer(operation, request, account, body)
+        return PlainTextResponse(bytes(response.body), response.status_code)
 
 
 class InvalidJSON(MockAPI):
     """Drops the last byte of its responses."""
 
     def answer(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
-        answer = super().answer(operation, request, account, body)
-        return Response(bytes(answer.body)[:-1], answer.status_code, media_type="application/json")
+        response = super().answer(operation, request, account, body)
+        return Response(
+            bytes(response.body)[:-1], response.status_code, media_type="application/json"
+        )
 
 
 class MissingImages(MockAPI):
@@ -285,7 +287,7 @@ class PagesForImages(MockAPI):
 
 def completed(change: Callable[[dict[str, Any]], Any]) -> API:
     """Return an API that changes the responses to polls of completed tasks."""
-    return polls(lambda value, n: change(value) if value["status"] == "completed" else value)
+    return polls(lambda value, _: change(value) if value["status"] == "completed" else value)
 
 
 PRO = "nano-banana-pro"

@@ -273,11 +273,11 @@ def test_without_its_extra_the_command_names_what_to_install(tmp_path: Path) -> 
         "import sys; sys.modules['schemathesis'] = None\n"
         "from mountsea_banana.harness.__main__ import main; sys.exit(main([]))"
     )
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
     )
-    assert ran.returncode == 2
-    assert "pip install 'mountsea-banana[contract]'" in ran.stderr
+    assert result.returncode == 2
+    assert "pip install 'mountsea-banana[contract]'" in result.stderr
 
 
 def test_a_terminal_shows_progress(
@@ -312,11 +312,11 @@ def test_the_same_seed_makes_the_same_cases_and_another_seed_does_not(
 
 
 class Scripted:
-    """A server that sends the given bytes to one connection each, and then closes them unread."""
+    """A server that sends one of the given responses per connection, and then none."""
 
-    def __init__(self, responses: list[bytes], *, is_closing: bool = False) -> None:
-        self._answers = responses
-        self._is_closing = is_closing
+    def __init__(self, responses: list[bytes], *, closes: bool = False) -> None:
+        self._responses = responses
+        self._closes = closes
 
     def __enter__(self) -> str:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -325,14 +325,14 @@ class Scripted:
 
     def _serve(self) -> None:
         open_connections = []
-        for response in [*self._answers, *[b""] * 1000]:
+        for response in [*self._responses, *[b""] * 1000]:
             try:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
             connection.recv(100_000)
             connection.sendall(response)
-            if response and not self._is_closing:
+            if response and not self._closes:
                 open_connections.append(connection)
             else:
                 connection.close()
@@ -346,7 +346,7 @@ KEEP_ALIVE_REJECTION = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\n{}
 
 
 def test_a_connection_that_the_server_closes_between_requests_is_not_a_failure() -> None:
-    with Scripted([KEEP_ALIVE_REJECTION] * 4, is_closing=True) as url:
+    with Scripted([KEEP_ALIVE_REJECTION] * 4, closes=True) as url:
         server = Server(url, {})
         responses = [server.send(Request("GET", "/")) for _ in range(4)]
         server.close()
@@ -449,10 +449,10 @@ class RateLimited:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self._update_budget = itertools.count()
+        self._count = itertools.count()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        count = next(self._update_budget)
+        count = next(self._count)
         wait = "0" if count % 4 == 1 else "soon"
         response = JSONResponse({}, 429, headers={"Retry-After": wait})
         is_limited = count % 2 and "picture" not in scope["path"]
