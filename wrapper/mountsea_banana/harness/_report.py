@@ -129,7 +129,7 @@ def write_page(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], p
     page = Template((resources.files("mountsea_banana.harness") / "report.html").read_text("utf-8"))
     content = page.substitute(
         verdict=("pass", "fail", "inconclusive")[status],
-        sentence=html.escape(sentence),
+        sentence=html.escape(sentence[0].upper() + sentence[1:]),
         server=html.escape(outcome.base_url),
         summary=html.escape(summary(outcome)),
         failures="\n".join(
