@@ -1,8 +1,9 @@
-"""Count how many defective servers plain schemathesis and this project's contract tests catch.
+"""Count the defective servers that plain schemathesis and the harness of this project find.
 
-Each tool has the same time a server. Raw means the vendor's spec with the refusals documented, as
-plain schemathesis ends early at a status that is not. Its check that legal requests are accepted is
-left out: it fails on every server, for a `taskId` that the schema allows and no server can know.
+Every tool has the same time per server. The raw spec documents the rejections, because plain
+schemathesis stops at the first undocumented status. Its check that valid requests are accepted is
+excluded: it fails on every server, because the schema allows any `taskId` and no server has a task
+for each.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ TOOLS = ("schemathesis, raw spec", "schemathesis, spec + overlay", "make contrac
 
 
 def documents(folder: Path) -> Mapping[str, Path]:
-    """Write the two documents that plain schemathesis is given."""
+    """Write the two documents for plain schemathesis; return their paths by tool."""
     contract = Contract.load()
     effective = copy.deepcopy(dict(contract.document))
     raw = copy.deepcopy(effective)
@@ -45,8 +46,8 @@ def documents(folder: Path) -> Mapping[str, Path]:
     return paths
 
 
-def finds(tool: str, server: str, seconds: int, folder: Path) -> bool:
-    """Say whether a tool reports a failure of a server within its time."""
+def finds_a_failure(tool: str, server: str, seconds: int, folder: Path) -> bool:
+    """Return whether a tool reports a failure of a server within its time."""
     environment = {
         **os.environ,
         "MOUNTSEA_API_KEY": "test-token",
@@ -69,7 +70,7 @@ def finds(tool: str, server: str, seconds: int, folder: Path) -> bool:
         command += ["--max-examples", "10000", "--max-time", str(seconds), "--max-failures", "1"]
         command += ["--exclude-checks", "positive_data_acceptance"]
     try:
-        ran = subprocess.run(  # noqa: S603
+        completed = subprocess.run(  # noqa: S603
             command,
             capture_output=True,
             env=environment,
@@ -79,28 +80,35 @@ def finds(tool: str, server: str, seconds: int, folder: Path) -> bool:
         )
     except subprocess.TimeoutExpired:
         return False
-    return ran.returncode == 1
+    return completed.returncode == 1
 
 
 def compare(name: str, seconds: int) -> tuple[str, dict[str, bool]]:
-    """Return which tools find fault with the server of that name."""
+    """Return the server's name, and for each tool whether it reports a failure."""
     found = {}
     for tool in TOOLS:
         app: Any = defects.application(Contract.load(), name)
         with MockServer(app=app) as server, tempfile.TemporaryDirectory() as folder:
-            found[tool] = finds(tool, server.url, seconds, Path(folder))
+            found[tool] = finds_a_failure(tool, server.url, seconds, Path(folder))
     return name, found
 
 
 def main() -> None:
-    """Print the table, and the figures at its end."""
+    """Print a row per server, and then the totals."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=7, help="a tool's time for one server")
-    parser.add_argument("--workers", type=int, default=1, help="servers at a time")
+    parser.add_argument(
+        "--seconds",
+        type=int,
+        default=7,
+        help="time limit per tool and server (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="servers to test in parallel (default: %(default)s)"
+    )
     options = parser.parse_args()
     caught: Counter[str] = Counter()
     alarms: Counter[str] = Counter()
-    names = [*defects.DEFECTS, *defects.LEGAL]
+    names = [*defects.DEFECTS, *defects.CONFORMING]
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         for name, found in pool.map(compare, names, [options.seconds] * len(names)):
             (caught if name in defects.DEFECTS else alarms).update(t for t in TOOLS if found[t])
@@ -110,7 +118,7 @@ def main() -> None:
     for tool in TOOLS:
         print(
             f"{tool}: caught {caught[tool]} of {len(defects.DEFECTS)}, "
-            f"false alarms {alarms[tool]} of {len(defects.LEGAL)}"
+            f"false alarms {alarms[tool]} of {len(defects.CONFORMING)}"
         )
 
 

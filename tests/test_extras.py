@@ -68,7 +68,7 @@ COMMANDS = {
 }
 OUTPUTS = {
     "mock": "mock: cannot serve at 127.0.0.1:99999",
-    "contract": "contract: cannot test: 'nowhere'",
+    "contract": "contract: cannot test: --base-url must be an http:// or https:// URL",
     "cli": "edit-needs-image-urls",
 }
 

@@ -1,4 +1,4 @@
-"""What the contract tests share: the plan, made once, and runs of it."""
+"""Shared by the contract tests: the plan, built once, and functions that run it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import attrs
 from mountsea_banana.contract import Contract
 from mountsea_banana.harness.__main__ import _keys
 from mountsea_banana.harness._case import Case
-from mountsea_banana.harness._plan import Plan, make
+from mountsea_banana.harness._plan import Plan, make_plan
 from mountsea_banana.harness._run import Outcome, Run
-from mountsea_banana.harness._wire import Server
+from mountsea_banana.harness._transport import Server
 from mountsea_banana.mock import DEFAULT_KEYS, MockServer
 
 from tests.contract import defects
@@ -20,12 +20,12 @@ from tests.contract import defects
 
 @cache
 def the_plan() -> Plan:
-    return make(Contract.load(), 1)
+    return make_plan(Contract.load(), 1)
 
 
 @cache
 def a_small_plan() -> Plan:
-    """A tenth of the plan, for tests of what is done with it."""
+    """Return about a tenth of the plan, for tests that do not need all of it."""
     plan = the_plan()
     return attrs.evolve(
         plan,
@@ -35,13 +35,13 @@ def a_small_plan() -> Plan:
 
 
 def _some(group: Sequence[Case]) -> Iterator[Case]:
-    """Give some sixty of the cases, and one that is illegal for each reason alone.
+    """Yield about 60 of the cases, and one that is invalid only for each single reason.
 
-    hypothesis draws its values from the modules that are imported, too, so that the plan is not
-    quite the same in every process of a suite.
+    hypothesis also draws values from the imported modules, so the plan differs slightly between the
+    processes of a test run.
     """
     yield from {
-        each.judgement.reasons: each for each in group if len(each.judgement.reasons) == 1
+        each.expectation.reasons: each for each in group if len(each.expectation.reasons) == 1
     }.values()
     yield from group[:: 1 + len(group) // 60]
 
@@ -49,9 +49,9 @@ def _some(group: Sequence[Case]) -> Iterator[Case]:
 def run_against(server: MockServer, plan: Plan, **options: Any) -> Outcome:
     """Run a plan against a server, with both keys."""
     keys = _keys(*DEFAULT_KEYS)
-    return Run(plan, Server(server.url, keys), has_other_key=True, **options).go()
+    return Run(plan, Server(server.url, keys), has_other_key=True, **options).execute()
 
 
 def server_of(name: str) -> MockServer:
-    """Return the server of that name, broken or not."""
+    """Return the server with this name from `defects`."""
     return MockServer(app=defects.application(Contract.load(), name))

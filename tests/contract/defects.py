@@ -1,4 +1,4 @@
-"""Servers that break the contract in one way each, and servers that keep it in other ways."""
+"""Servers that violate the contract in one way each, and unusual servers that conform to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Wrap = Callable[[ASGIApp], ASGIApp]
 
 
 def forgives(*rules: str, when: Callable[[Body], bool] = lambda body: True) -> API:
-    """Accept what breaks one of the rules or keywords, where `when` holds for the body."""
+    """Return an API that ignores violations of these rules or keywords if `when` holds."""
 
     class Forgiving(MockAPI):
         def problems(self, operation: Operation, document: Any) -> Sequence[Problem]:
@@ -40,7 +40,7 @@ def forgives(*rules: str, when: Callable[[Body], bool] = lambda body: True) -> A
 
 
 def changes(change: Callable[[dict[str, Any]], Any]) -> API:
-    """Judge another body than the one that came."""
+    """Return an API that changes a body before validating it."""
 
     class Changing(MockAPI):
         def problems(self, operation: Operation, document: Any) -> Sequence[Problem]:
@@ -53,8 +53,8 @@ def changes(change: Callable[[dict[str, Any]], Any]) -> API:
     return Changing
 
 
-def refuses(when: Callable[[dict[str, Any]], Any]) -> API:
-    """Refuse legal bodies where `when` holds."""
+def rejects(when: Callable[[dict[str, Any]], Any]) -> API:
+    """Return an API that also rejects valid bodies if `when` holds."""
 
     class Strict(MockAPI):
         def problems(self, operation: Operation, document: Any) -> Sequence[Problem]:
@@ -65,7 +65,7 @@ def refuses(when: Callable[[dict[str, Any]], Any]) -> API:
 
 
 def crashes(when: Callable[[dict[str, Any]], Any], status: int = 500) -> API:
-    """Fail where `when` holds for the body."""
+    """Return an API that responds with a status if `when` holds for the body."""
 
     class Crashing(MockAPI):
         def problems(self, operation: Operation, document: Any) -> Sequence[Problem]:
@@ -76,87 +76,93 @@ def crashes(when: Callable[[dict[str, Any]], Any], status: int = 500) -> API:
     return Crashing
 
 
-def answers(submit: Any = None, look: Any = None, status: int | None = None) -> API:
-    """Change the JSON of successful answers."""
+def responds(submit: Any = None, poll: Any = None, status: int | None = None) -> API:
+    """Return an API that changes its successful responses.
 
-    class Answering(MockAPI):
+    `submit` and `poll` are fields to add, or functions of the JSON.
+    """
+
+    class Responding(MockAPI):
         def respond(
             self, operation: Operation, request: Request, account: str, body: Any
         ) -> Response:
-            answer = super().respond(operation, request, account, body)
-            value = json.loads(bytes(answer.body))
-            change = submit if operation.is_submission else look
+            response = super().respond(operation, request, account, body)
+            value = json.loads(bytes(response.body))
+            change = submit if operation.is_submission else poll
             if change:
                 value = change(value) if callable(change) else {**value, **change}
-            code = status if status and operation.is_submission else answer.status_code
+            code = status if status and operation.is_submission else response.status_code
             return JSONResponse(value, code)
 
-    return Answering
+    return Responding
 
 
-def admits(how: Callable[[Request], bool], only: str = "") -> API:
-    """Take requests without the right key, where `how` holds."""
+def admits(when: Callable[[Request], bool], only: str = "") -> API:
+    """Return an API that also accepts requests without a valid key if `when` holds."""
 
     class Admitting(MockAPI):
         def authenticate(self, operation: Operation, request: Request) -> str:
             try:
                 return super().authenticate(operation, request)
             except Refusal:
-                if how(request) and only in ("", operation.method):
+                if when(request) and only in ("", operation.method):
                     return DEFAULT_KEYS[0]
                 raise
 
     return Admitting
 
 
-def header(request: Request) -> str:
+def authorization(request: Request) -> str:
     return request.headers.get("authorization", "")
 
 
-def looks(change: Callable[[dict[str, Any], int], Any]) -> API:
-    """Change what a task says, given the answer and the number of the look."""
+def polls(change: Callable[[dict[str, Any], int], Any]) -> API:
+    """Return an API that changes the responses to polls.
+
+    `change` takes the JSON and the number of the poll, and returns JSON or a response.
+    """
     seen: Counter[str] = Counter()
 
-    class Looking(MockAPI):
+    class Polling(MockAPI):
         def poll(self, operation: Operation, request: Request, account: str) -> Response:
-            answer = super().poll(operation, request, account)
-            value = json.loads(bytes(answer.body))
+            response = super().poll(operation, request, account)
+            value = json.loads(bytes(response.body))
             seen[value["taskId"]] += 1
             changed = change(value, seen[value["taskId"]])
             return changed if isinstance(changed, Response) else JSONResponse(changed or value)
 
-    return Looking
+    return Polling
 
 
 def without(value: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: each for name, each in value.items() if name not in names}
 
 
-class EveryHundredth:
-    """Spoils one answer in a hundred."""
+class EveryNth:
+    """Passes every nth request to another app."""
 
-    def __init__(self, app: ASGIApp, spoil: ASGIApp, every: int = 100) -> None:
-        self._app, self._spoil, self._every = app, spoil, every
+    def __init__(self, app: ASGIApp, other: ASGIApp, every: int = 100) -> None:
+        self._app, self._other, self._every = app, other, every
         self._count = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        spoilt = next(self._count) % self._every == 0
-        await (self._spoil if spoilt else self._app)(scope, receive, send)
+        is_nth = next(self._count) % self._every == 0
+        await (self._other if is_nth else self._app)(scope, receive, send)
 
 
 class On:
-    """Answers some requests in its own way."""
+    """Passes requests to another app if `when` holds."""
 
-    def __init__(self, app: ASGIApp, when: Callable[[Request], bool], answer: ASGIApp) -> None:
-        self._app, self._when, self._answer = app, when, answer
+    def __init__(self, app: ASGIApp, when: Callable[[Request], bool], other: ASGIApp) -> None:
+        self._app, self._when, self._other = app, when, other
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        chosen = self._answer if self._when(Request(scope)) else self._app
+        chosen = self._other if self._when(Request(scope)) else self._app
         await chosen(scope, receive, send)
 
 
 class AnyTask(MockAPI):
-    """Finds tasks whose ids the one asked for merely begins with."""
+    """Finds a task if the polled id only begins with its id."""
 
     def poll(self, operation: Operation, request: Request, account: str) -> Response:
         task_id = request.query_params.get("taskId", "")
@@ -181,14 +187,14 @@ class Forgetful(MockAPI):
         self._count = itertools.count(1)
 
     def respond(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
-        answer = super().respond(operation, request, account, body)
+        response = super().respond(operation, request, account, body)
         if operation.is_submission and next(self._count) % 5 == 0:
             self.tasks._tasks.popitem()
-        return answer
+        return response
 
 
 class Reusing(MockAPI):
-    """Gives the id of the last task to a body that it has seen before."""
+    """Returns the id of an earlier task for a body that it has seen before."""
 
     def respond(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
         if operation.is_submission:
@@ -199,7 +205,7 @@ class Reusing(MockAPI):
 
 
 class Inventing(MockAPI):
-    """Answers for tasks that do not exist."""
+    """Responds to polls of tasks that do not exist."""
 
     def poll(self, operation: Operation, request: Request, account: str) -> Response:
         task_id = request.query_params.get("taskId", "")
@@ -209,7 +215,7 @@ class Inventing(MockAPI):
 
 
 class Lax(MockAPI):
-    """Needs no parameter of the query."""
+    """Does not require the query parameter."""
 
     def check_parameters(self, operation: Operation, request: Request) -> None:
         if not request.query_params.get("taskId") and operation.is_poll:
@@ -217,7 +223,7 @@ class Lax(MockAPI):
 
 
 class AnyType(MockAPI):
-    """Reads the body as JSON whatever its content type says."""
+    """Reads every body as JSON and ignores its content type."""
 
     async def read_body(self, operation: Operation, request: Request) -> Any:
         headers = [each for each in request.scope["headers"] if each[0] != b"content-type"]
@@ -226,7 +232,7 @@ class AnyType(MockAPI):
 
 
 class Picky(MockAPI):
-    """Knows no content type but the bare one."""
+    """Rejects a content type with a charset."""
 
     async def read_body(self, operation: Operation, request: Request) -> Any:
         if operation.request and "charset" in request.headers.get("content-type", ""):
@@ -248,252 +254,258 @@ class Hasty(MockAPI):
 
 
 class AsText(MockAPI):
-    """Says that its answers are text."""
+    """Declares its responses as text."""
 
     def respond(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
-        answer = super().respond(operation, request, account, body)
-        return PlainTextResponse(bytes(answer.body), answer.status_code)
+        response = super().respond(operation, request, account, body)
+        return PlainTextResponse(bytes(response.body), response.status_code)
 
 
-class NoJSON(MockAPI):
-    """Cuts its answers short."""
+class InvalidJSON(MockAPI):
+    """Drops the last byte of its responses."""
 
     def respond(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
-        answer = super().respond(operation, request, account, body)
-        return Response(bytes(answer.body)[:-1], answer.status_code, media_type="application/json")
+        response = super().respond(operation, request, account, body)
+        return Response(
+            bytes(response.body)[:-1], response.status_code, media_type="application/json"
+        )
 
 
-class NoPicture(MockAPI):
-    """Has lost its pictures."""
+class MissingImages(MockAPI):
+    """Responds with 404 to requests for images."""
 
     async def image(self, request: Request) -> Response:
         return PlainTextResponse("gone", 404)
 
 
-class PageForPicture(MockAPI):
-    """Serves a page in place of a picture."""
+class PagesForImages(MockAPI):
+    """Serves web pages instead of images."""
 
     async def image(self, request: Request) -> Response:
         return PlainTextResponse("<html>", media_type="text/html")
 
 
 def completed(change: Callable[[dict[str, Any]], Any]) -> API:
-    """Change the answers of completed tasks."""
-    return looks(lambda value, look: change(value) if value["status"] == "completed" else value)
+    """Return an API that changes the responses to polls of completed tasks."""
+    return polls(lambda value, _: change(value) if value["status"] == "completed" else value)
 
 
 PRO = "nano-banana-pro"
 DEFECTS: dict[str, API | Wrap] = {
-    # Rules that are skipped, altogether or in part.
-    "edit without pictures is accepted": forgives("edit-needs-image-urls"),
-    "edit with an empty list is accepted": forgives(
+    # Rules that are not enforced, entirely or in some cases.
+    "accepts an edit without images": forgives("edit-needs-image-urls"),
+    "accepts an edit with an empty list": forgives(
         "edit-needs-image-urls", when=lambda b: b.get("image_urls") == []
     ),
-    "edit without pictures is accepted with model 2": forgives(
+    "accepts an edit without images with model 2": forgives(
         "edit-needs-image-urls", when=lambda b: b.get("model") == "nano-banana-2"
     ),
-    "resolution is accepted with every model": forgives("resolution-needs-pro-or-2"),
-    "resolution is accepted with the default model": forgives(
+    "accepts resolution with every model": forgives("resolution-needs-pro-or-2"),
+    "accepts resolution with the default model": forgives(
         "resolution-needs-pro-or-2", when=lambda b: "model" not in b
     ),
-    "resolution 4K is accepted with fast": forgives(
+    "accepts 4K with fast": forgives(
         "resolution-needs-pro-or-2", when=lambda b: b.get("resolution") == "4K" and "model" in b
     ),
-    "wide ratios are accepted with every model": forgives("wide-ratio-needs-2"),
-    "wide ratios are accepted with pro": forgives(
+    "accepts wide ratios with every model": forgives("wide-ratio-needs-2"),
+    "accepts wide ratios with pro": forgives(
         "wide-ratio-needs-2", when=lambda b: b.get("model") == "nano-banana-pro"
     ),
-    "8:1 is accepted with pro in edits of 2K": forgives(
+    "accepts 8:1 with pro in 2K edits": forgives(
         "wide-ratio-needs-2",
         when=lambda b: (
             (b.get("model"), b.get("aspect_ratio"), b.get("action"), b.get("resolution"))
             == ("nano-banana-pro", "8:1", "edit", "2K")
         ),
     ),
-    "two images are accepted": forgives("one-image-only"),
-    "no image at all is accepted": forgives(
-        "one-image-only", when=lambda b: b.get("num_images") == 0
-    ),
-    "any scheme is accepted": forgives("image-url-is-http", "image_urls[]:format"),
-    "ftp is accepted": forgives(
+    "accepts two images": forgives("one-image-only"),
+    "accepts num_images of 0": forgives("one-image-only", when=lambda b: b.get("num_images") == 0),
+    "accepts any URL scheme": forgives("image-url-is-http", "image_urls[]:format"),
+    "accepts ftp URLs": forgives(
         "image-url-is-http", when=lambda b: "ftp://" in str(b.get("image_urls"))
     ),
-    "only the first address is checked": changes(
+    "checks only the first URL": changes(
         lambda b: (
             b.update(image_urls=b["image_urls"][:1])
             if isinstance(b.get("image_urls"), list)
             else None
         )
     ),
-    "addresses are checked in edits alone": changes(
+    "checks URLs only in edits": changes(
         lambda b: b.pop("image_urls", None) if b.get("action") == "generate" else None
     ),
-    # Plain breaks of the schema.
-    "a missing prompt is accepted": changes(lambda b: b.setdefault("prompt", "x")),
-    "a prompt of null is accepted": changes(
+    # Violations of the schema that are accepted.
+    "accepts a missing prompt": changes(lambda b: b.setdefault("prompt", "x")),
+    "accepts a null prompt": changes(
         lambda b: b.update(prompt="x") if b.get("prompt", "") is None else None
     ),
-    "a prompt of any type is accepted": forgives("prompt:type"),
-    "a missing action is generate": changes(lambda b: b.setdefault("action", "generate")),
-    "any action is accepted": forgives("action:enum"),
-    "action in any case": changes(
+    "accepts a prompt of any type": forgives("prompt:type"),
+    "defaults action to generate": changes(lambda b: b.setdefault("action", "generate")),
+    "accepts any action": forgives("action:enum"),
+    "accepts action in any case": changes(
         lambda b: b.update(action=b["action"].lower()) if isinstance(b.get("action"), str) else None
     ),
-    "any model is accepted": forgives("model:enum"),
-    "model with blanks": changes(
+    "accepts any model": forgives("model:enum"),
+    "accepts model with surrounding whitespace": changes(
         lambda b: b.update(model=b["model"].strip()) if isinstance(b.get("model"), str) else None
     ),
-    "resolution in small letters": changes(
+    "accepts resolution in lower case": changes(
         lambda b: (
             b.update(resolution=b["resolution"].upper())
             if isinstance(b.get("resolution"), str)
             else None
         )
     ),
-    "any ratio is accepted": forgives("aspect_ratio:enum"),
-    "null is as good as absent": changes(
+    "accepts any ratio": forgives("aspect_ratio:enum"),
+    "treats null as absent": changes(
         lambda b: [b.pop(name) for name in list(b) if b[name] is None and name != "prompt"]
     ),
-    "true is one image": changes(
+    "treats true as one image": changes(
         lambda b: b.update(num_images=1) if b.get("num_images") is True else None
     ),
-    "the text 1 is one image": changes(
+    "treats the string 1 as one image": changes(
         lambda b: b.update(num_images=1) if b.get("num_images") == "1" else None
     ),
-    "one address as text is accepted": changes(
+    "accepts a URL instead of a list": changes(
         lambda b: (
             b.update(image_urls=[b["image_urls"]]) if isinstance(b.get("image_urls"), str) else None
         )
     ),
-    "any content type is accepted": AnyType,
-    "text after the JSON is accepted": Hasty,
-    # Legal requests that are refused.
-    "pro is refused": refuses(lambda b: b.get("model") == "nano-banana-pro"),
-    "the default model by name is refused": refuses(lambda b: b.get("model") == "nano-banana-fast"),
-    "4K is refused with 2": refuses(
+    "accepts any content type": AnyType,
+    "accepts text after the JSON": Hasty,
+    # Valid requests that are rejected.
+    "rejects pro": rejects(lambda b: b.get("model") == "nano-banana-pro"),
+    "rejects the default model by name": rejects(lambda b: b.get("model") == "nano-banana-fast"),
+    "rejects 4K with model 2": rejects(
         lambda b: (b.get("model"), b.get("resolution")) == ("nano-banana-2", "4K")
     ),
-    "5:4 is refused": refuses(lambda b: b.get("aspect_ratio") == "5:4"),
-    "1:8 is refused in edits": refuses(
+    "rejects 5:4": rejects(lambda b: b.get("aspect_ratio") == "5:4"),
+    "rejects 1:8 in edits": rejects(
         lambda b: (b.get("aspect_ratio"), b["action"]) == ("1:8", "edit")
     ),
-    "num_images is refused": refuses(lambda b: "num_images" in b),
-    "1.0 is refused": refuses(lambda b: isinstance(b.get("num_images"), float)),
-    "two addresses are refused": refuses(lambda b: len(b.get("image_urls", [])) > 1),
-    "http addresses are refused": refuses(lambda b: "http:" in str(b.get("image_urls"))),
-    "pictures are refused with generate": refuses(
+    "rejects num_images": rejects(lambda b: "num_images" in b),
+    "rejects num_images of 1.0": rejects(lambda b: isinstance(b.get("num_images"), float)),
+    "rejects two URLs": rejects(lambda b: len(b.get("image_urls", [])) > 1),
+    "rejects http URLs": rejects(lambda b: "http:" in str(b.get("image_urls"))),
+    "rejects image URLs with generate": rejects(
         lambda b: b.get("image_urls") and b["action"] == "generate"
     ),
-    "an empty list is refused with generate": refuses(lambda b: b.get("image_urls") == []),
-    "unknown properties are refused": refuses(lambda b: "spec_lacks_it" in b),
-    "an empty prompt is refused": refuses(lambda b: b["prompt"] == ""),
-    "prompts of more than 1,000 characters are refused": refuses(lambda b: len(b["prompt"]) > 1000),
-    "prompts outside Latin are refused": refuses(
+    "rejects an empty list with generate": rejects(lambda b: b.get("image_urls") == []),
+    "rejects unknown properties": rejects(lambda b: "spec_lacks_it" in b),
+    "rejects an empty prompt": rejects(lambda b: b["prompt"] == ""),
+    "rejects prompts of more than 1,000 characters": rejects(lambda b: len(b["prompt"]) > 1000),
+    "rejects prompts that are not Latin": rejects(
         lambda b: any(ord(c) > 0x24F for c in b["prompt"][:20])
     ),
-    "another order of the properties is refused": refuses(
-        lambda b: next(iter(b)) not in ("prompt", "")
-    ),
-    "a charset is refused": Picky,
+    "rejects another property order": rejects(lambda b: next(iter(b)) not in ("prompt", "")),
+    "rejects a charset": Picky,
     # Failures.
-    "NUL fails": crashes(lambda b: "\x00" in str(b.get("prompt"))),
-    "emoji fail": crashes(lambda b: "🐈" in str(b.get("prompt"))),
-    "long prompts fail": crashes(lambda b: len(str(b.get("prompt"))) > 30_000),
-    "a prompt that is no text fails": crashes(lambda b: isinstance(b.get("prompt"), list)),
-    "a lone surrogate fails": crashes(lambda b: "\ud800" in str(b.get("prompt"))),
-    "2 images and edit fail": crashes(
+    "fails on NUL": crashes(lambda b: "\x00" in str(b.get("prompt"))),
+    "fails on emoji": crashes(lambda b: "🐈" in str(b.get("prompt"))),
+    "fails on long prompts": crashes(lambda b: len(str(b.get("prompt"))) > 30_000),
+    "fails on a prompt that is not a string": crashes(lambda b: isinstance(b.get("prompt"), list)),
+    "fails on a lone surrogate": crashes(lambda b: "\ud800" in str(b.get("prompt"))),
+    "fails on edits with 2 images": crashes(
         lambda b: (b.get("num_images"), b.get("action")) == (2, "edit")
     ),
-    "a quote in the query fails": lambda app: On(
+    "fails on a quote in the query": lambda app: On(
         app, lambda r: "%27" in r.url.query or "'" in r.url.query, PlainTextResponse("oops", 500)
     ),
-    "an unknown task fails": lambda app: On(
+    "fails on an unknown task": lambda app: On(
         app, lambda r: "unknown" in r.url.query, PlainTextResponse("oops", 500)
     ),
-    "PUT fails": lambda app: On(app, lambda r: r.method == "PUT", PlainTextResponse("oops", 500)),
-    "one request in a hundred fails": lambda app: EveryHundredth(
-        app, PlainTextResponse("oops", 502)
+    "fails on PUT": lambda app: On(
+        app, lambda r: r.method == "PUT", PlainTextResponse("oops", 500)
     ),
-    "one request in three hundred fails": lambda app: EveryHundredth(
+    "fails on one request in a hundred": lambda app: EveryNth(app, PlainTextResponse("oops", 502)),
+    "fails on one request in three hundred": lambda app: EveryNth(
         app, PlainTextResponse("oops", 500), 300
     ),
     # Keys.
-    "no key is needed": admits(lambda r: True),
-    "no key is needed to look": admits(lambda r: True, only="GET"),
-    "no key is needed to submit": admits(lambda r: True, only="POST"),
-    "any key will do": admits(lambda r: header(r).startswith("Bearer ") and len(header(r)) > 7),
-    "an empty key will do": admits(lambda r: header(r).strip() == "Bearer"),
-    "any scheme will do": admits(lambda r: header(r).endswith(f" {DEFAULT_KEYS[0]}")),
-    "no scheme will do": admits(lambda r: header(r) == DEFAULT_KEYS[0]),
-    "the beginning of the key will do": admits(
-        lambda r: DEFAULT_KEYS[0].startswith(header(r)[7:] or "?")
+    "needs no key": admits(lambda r: True),
+    "needs no key to poll": admits(lambda r: True, only="GET"),
+    "needs no key to submit": admits(lambda r: True, only="POST"),
+    "accepts any key": admits(
+        lambda r: authorization(r).startswith("Bearer ") and len(authorization(r)) > 7
     ),
-    "more than the key will do": admits(
-        lambda r: header(r).startswith(f"Bearer {DEFAULT_KEYS[0]}")
+    "accepts an empty key": admits(lambda r: authorization(r).strip() == "Bearer"),
+    "accepts any authorization scheme": admits(
+        lambda r: authorization(r).endswith(f" {DEFAULT_KEYS[0]}")
     ),
-    "the key in any case will do": admits(
-        lambda r: header(r).lower() == f"bearer {DEFAULT_KEYS[0]}"
+    "accepts a key without a scheme": admits(lambda r: authorization(r) == DEFAULT_KEYS[0]),
+    "accepts a prefix of the key": admits(
+        lambda r: DEFAULT_KEYS[0].startswith(authorization(r)[7:] or "?")
     ),
-    "the key in the query will do": admits(lambda r: "token" in r.query_params),
-    "the key in X-API-Key will do": admits(lambda r: "x-api-key" in r.headers),
-    "a cookie will do": admits(lambda r: "token" in r.cookies),
-    "a missing key is answered 404": lambda app: On(
-        app, lambda r: not header(r) and "gemini" in r.url.path, PlainTextResponse("", 404)
+    "accepts a key with extra characters": admits(
+        lambda r: authorization(r).startswith(f"Bearer {DEFAULT_KEYS[0]}")
     ),
-    "the right key is refused with pro": crashes(lambda b: b.get("model") == PRO, 401),
-    "the right key is refused to look now and then": lambda app: On(
-        EveryHundredth(app, PlainTextResponse("", 401), 50),
+    "accepts the key in any case": admits(
+        lambda r: authorization(r).lower() == f"bearer {DEFAULT_KEYS[0]}"
+    ),
+    "accepts the key in the query": admits(lambda r: "token" in r.query_params),
+    "accepts the key in X-API-Key": admits(lambda r: "x-api-key" in r.headers),
+    "accepts the key in a cookie": admits(lambda r: "token" in r.cookies),
+    "responds with 404 to a missing key": lambda app: On(
+        app, lambda r: not authorization(r) and "gemini" in r.url.path, PlainTextResponse("", 404)
+    ),
+    "rejects a valid key with pro": crashes(lambda b: b.get("model") == PRO, 401),
+    "intermittently rejects a valid key when polled": lambda app: On(
+        EveryNth(app, PlainTextResponse("", 401), 50),
         lambda r: r.method != "GET" or "gemini" not in r.url.path,
         app,
     ),
-    "every account sees every task": Shared,
-    # Answers.
-    "a submission is answered 200": answers(status=200),
-    "a submission is answered 202": answers(status=202),
-    "the task id is a number": answers(submit={"taskId": 5}),
-    "the task id is empty": answers(submit={"taskId": ""}),
-    "the task id is missing": answers(submit=lambda v: {"id": v["taskId"]}),
-    "the answer is wrapped": answers(submit=lambda v: {"data": v}),
-    "a look is wrapped": answers(look=lambda v: {"data": v}),
-    "the task id is not echoed": answers(look={"taskId": "x"}),
-    "a look has no status": answers(look=lambda v: without(v, "status")),
-    "a status that the enum lacks": looks(lambda v, n: {**v, "status": "running"} if n == 2 else v),
-    "a date is none": answers(look={"createdAt": "yesterday"}),
-    "a date has no zone": completed(lambda v: {**v, "finishedAt": "2026-01-01T00:00:00"}),
-    "a date is a number": answers(look={"createdAt": 1_700_000_000}),
-    "a date is null": answers(look=lambda v: {"finishedAt": None, **v}),
-    "a result is a list": completed(lambda v: {**v, "result": [v["result"]]}),
-    "answers are said to be text": AsText,
-    "the answers are no JSON": NoJSON,
-    "half of all is refused": refuses(lambda b: len(str(b)) % 2),
-    "one id for every task": Reusing,
-    # The life of tasks.
-    "every fifth task is lost": Forgetful,
-    "a new task is there only at the second look": looks(
+    "shows every task to every account": Shared,
+    # Responses.
+    "responds with 200 to a submission": responds(status=200),
+    "responds with 202 to a submission": responds(status=202),
+    "returns a number as taskId": responds(submit={"taskId": 5}),
+    "returns an empty taskId": responds(submit={"taskId": ""}),
+    "returns no taskId": responds(submit=lambda v: {"id": v["taskId"]}),
+    "wraps the response to a submission": responds(submit=lambda v: {"data": v}),
+    "wraps the response to a poll": responds(poll=lambda v: {"data": v}),
+    "returns another taskId when polled": responds(poll={"taskId": "x"}),
+    "returns no status": responds(poll=lambda v: without(v, "status")),
+    "returns a status that is not in the enum": polls(
+        lambda v, n: {**v, "status": "running"} if n == 2 else v
+    ),
+    "returns a malformed date": responds(poll={"createdAt": "yesterday"}),
+    "returns a date without a time zone": completed(
+        lambda v: {**v, "finishedAt": "2026-01-01T00:00:00"}
+    ),
+    "returns a number as a date": responds(poll={"createdAt": 1_700_000_000}),
+    "returns a null date": responds(poll=lambda v: {"finishedAt": None, **v}),
+    "returns a list as the result": completed(lambda v: {**v, "result": [v["result"]]}),
+    "declares responses as text": AsText,
+    "returns invalid JSON": InvalidJSON,
+    "rejects half of all requests": rejects(lambda b: len(str(b)) % 2),
+    "reuses task ids": Reusing,
+    # The lifecycle of tasks.
+    "loses every fifth task": Forgetful,
+    "finds a new task only at the second poll": polls(
         lambda v, n: JSONResponse({"message": "not yet"}, 404) if n == 1 else v
     ),
-    "a status goes back": looks(
+    "moves a status backwards": polls(
         lambda v, n: (
             {**v, "status": "assigned"} if n == 1 else {**v, "status": "pending"} if n == 2 else v
         )
     ),
-    "a final status changes": looks(lambda v, n: {**v, "status": "failed"} if n == 5 else v),
-    "completed without a picture": completed(lambda v: {**v, "result": {"imageUrls": []}}),
-    "completed without a result": completed(lambda v: without(v, "result")),
-    "completed with a result of null": completed(lambda v: {**v, "result": None}),
-    "pictures are gone": NoPicture,
-    "pictures are nowhere": completed(
+    "changes a final status": polls(lambda v, n: {**v, "status": "failed"} if n == 5 else v),
+    "completes without an image": completed(lambda v: {**v, "result": {"imageUrls": []}}),
+    "completes without a result": completed(lambda v: without(v, "result")),
+    "completes with a null result": completed(lambda v: {**v, "result": None}),
+    "responds with 404 to images": MissingImages,
+    "returns image URLs on a closed port": completed(
         lambda v: {**v, "result": {"imageUrls": ["http://127.0.0.1:1/a.png"]}}
     ),
-    "pictures are pages": PageForPicture,
-    "unknown tasks are pending": Inventing,
-    "a missing id is answered 200": Lax,
-    "longer ids find a task": AnyTask,
+    "serves a web page instead of an image": PagesForImages,
+    "reports unknown tasks as pending": Inventing,
+    "responds with 200 to a missing taskId": Lax,
+    "finds a task by a longer id": AnyTask,
 }
 
 
 def statuses(change: Mapping[int, int]) -> Wrap:
-    """Answer with other statuses, and with text in place of JSON."""
+    """Replace statuses of responses with others."""
 
     def wrap(app: ASGIApp) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -509,14 +521,14 @@ def statuses(change: Mapping[int, int]) -> Wrap:
 
 
 def is_strict(body: dict[str, Any]) -> bool:
-    addresses = body.get("image_urls", [])
+    urls = body.get("image_urls", [])
     return any(
-        not re.fullmatch(r"https?://[a-z0-9.:-]+(/[\w./%?=&-]*)?", each, re.A) for each in addresses
+        not re.fullmatch(r"https?://[a-z0-9.:-]+(/[\w./%?=&-]*)?", each, re.A) for each in urls
     )
 
 
-class AtOnce(MockAPI):
-    """Has every task done by its first look."""
+class Immediate(MockAPI):
+    """Completes every task before its first poll."""
 
     def poll(self, operation: Operation, request: Request, account: str) -> Response:
         task = self.tasks.find(request.query_params.get("taskId", ""))
@@ -526,7 +538,7 @@ class AtOnce(MockAPI):
 
 
 class Lenient(MockAPI):
-    """Takes every address that Python's own parser finds a host in."""
+    """Accepts every URL in which Python's own parser finds a host."""
 
     def problems(self, operation: Operation, document: Any) -> Sequence[Problem]:
         found = super().problems(operation, document)
@@ -543,46 +555,44 @@ class Lenient(MockAPI):
 
 
 class TaskFirst(MockAPI):
-    """Looks for the task before the key."""
+    """Looks up the task before it checks the key."""
 
     def authenticate(self, operation: Operation, request: Request) -> str:
         if operation.is_poll and not self.tasks.find(request.query_params.get("taskId", "")):
-            raise Refusal(404, "there is no such task")
+            raise Refusal(404, "task not found")
         return super().authenticate(operation, request)
 
 
-OPEN: dict[str, API | Wrap] = {
-    "the task before the key": TaskFirst,
-    "tasks that take long": looks(lambda v, n: {**without(v, "result"), "status": "ready"}),
+INCONCLUSIVE: dict[str, API | Wrap] = {
+    "looks up the task before the key": TaskFirst,
+    "slow tasks": polls(lambda v, n: {**without(v, "result"), "status": "ready"}),
 }
-LEGAL: dict[str, API | Wrap] = {
+CONFORMING: dict[str, API | Wrap] = {
     "the mock": MockAPI,
-    "422, 403 and 400": statuses({400: 422, 401: 403, 404: 400}),
+    "422, 403 and 400 for rejections": statuses({400: 422, 401: 403, 404: 400}),
     "415 and 413 as 400, 405 as 404": statuses({415: 400, 413: 400, 405: 404}),
     "501 for unknown methods": statuses({405: 501}),
-    "strict addresses": refuses(lambda b: isinstance(b, dict) and is_strict(b)),
-    "lenient addresses": Lenient,
-    "neither NUL nor surrogates": refuses(
-        lambda b: "\x00" in b["prompt"] or "\ud800" in b["prompt"]
-    ),
-    "bodies of 50 KB at most": refuses(lambda b: len(str(b)) > 50_000),
-    "tasks that are done at once": AtOnce,
-    "tasks that fail": looks(
+    "strict URLs": rejects(lambda b: isinstance(b, dict) and is_strict(b)),
+    "lenient URLs": Lenient,
+    "no NUL and no surrogates": rejects(lambda b: "\x00" in b["prompt"] or "\ud800" in b["prompt"]),
+    "bodies of at most 50 KB": rejects(lambda b: len(str(b)) > 50_000),
+    "tasks that complete immediately": Immediate,
+    "tasks that fail": polls(
         lambda v, n: (
             v
             if n == 1
             else {**without(v, "result"), "status": "failed", "errorMessage": "no", "errorCode": 7}
         )
     ),
-    "other shapes of the result, and more fields": completed(
+    "another result shape and extra fields": completed(
         lambda v: {**v, "more": {"a": None}, "result": {"image_urls": v["result"]["imageUrls"]}}
     ),
 }
 
 
 def application(contract: Contract, name: str) -> Starlette:
-    """Return the server of that name."""
-    made = {**DEFECTS, **OPEN, **LEGAL}[name]
+    """Return the server with this name."""
+    made = {**DEFECTS, **INCONCLUSIVE, **CONFORMING}[name]
     if isinstance(made, type) and issubclass(made, MockAPI):
         return build_app(made(contract, DEFAULT_KEYS), contract)
     app = build_app(MockAPI(contract, DEFAULT_KEYS), contract)
@@ -591,7 +601,7 @@ def application(contract: Contract, name: str) -> Starlette:
 
 
 class Wrapped:
-    """Puts a function of an application in the place of a middleware class."""
+    """Adapts a function that wraps an application to a middleware class."""
 
     def __init__(self, app: ASGIApp, wrap: Wrap) -> None:
         self._app = wrap(app)

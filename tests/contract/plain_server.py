@@ -1,4 +1,7 @@
-"""The API once more, from the standard library and the wrapper's rules: no kin of the mock."""
+"""A second implementation of the API that shares no code with the mock.
+
+It uses the standard library and the wrapper's rules.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +16,23 @@ from urllib.parse import parse_qs, urlsplit
 from mountsea_banana import check_request
 
 KEYS = ("test-token", "other-token")
-PICTURE = b"\x89PNG\r\n\x1a\n"
+IMAGE = b"\x89PNG\r\n\x1a\n"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Keeps the contract with 401 and 403, 422, and tasks that are done at the third look."""
+    """Rejects requests with 401, 403 and 422, and completes a task at its third poll."""
 
     tasks: dict[str, str]
-    looks: dict[str, int]
+    polls: dict[str, int]
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
-    def answer(self, status: int, body: Mapping[str, Any] | bytes = b"") -> None:
+    def respond(self, status: int, body: Mapping[str, Any] | bytes = b"") -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        kind = "image/png" if isinstance(body, bytes) else "application/json"
+        media_type = "image/png" if isinstance(body, bytes) else "application/json"
         self.send_response(status)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -41,19 +44,19 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if urlsplit(self.path).path != "/gemini/image/generate":
-            self.answer(404)
+            self.respond(404)
         elif not self.account():
-            self.answer(401)
+            self.respond(401)
         elif not self.headers.get("Content-Type", "").startswith("application/json"):
-            self.answer(415)
-        elif not self.is_legal(content):
-            self.answer(422)
+            self.respond(415)
+        elif not self.is_valid(content):
+            self.respond(422)
         else:
             task = str(uuid.uuid4())
             self.tasks[task] = self.account()
-            self.answer(201, {"taskId": task})
+            self.respond(201, {"taskId": task})
 
-    def is_legal(self, content: bytes) -> bool:
+    def is_valid(self, content: bytes) -> bool:
         try:
             body = json.loads(content)
         except (ValueError, RecursionError):
@@ -61,32 +64,32 @@ class Handler(BaseHTTPRequestHandler):
         return isinstance(body, dict) and not check_request(body)
 
     def do_GET(self) -> None:
-        address = urlsplit(self.path)
-        task = parse_qs(address.query, errors="replace").get("taskId", [""])[0]
-        if address.path == "/picture":
-            self.answer(200, PICTURE)
-        elif address.path != "/gemini/task/result":
-            self.answer(404)
+        url = urlsplit(self.path)
+        task = parse_qs(url.query, errors="replace").get("taskId", [""])[0]
+        if url.path == "/picture":
+            self.respond(200, IMAGE)
+        elif url.path != "/gemini/task/result":
+            self.respond(404)
         elif not self.account():
-            self.answer(403)
+            self.respond(403)
         elif self.tasks.get(task) != self.account():
-            self.answer(400)
+            self.respond(400)
         else:
-            self.looks[task] = self.looks.get(task, 0) + 1
-            answer: dict[str, Any] = {"taskId": task, "status": "processing"}
-            if self.looks[task] > 2:
-                url = f"http://{self.headers['Host']}/picture"
-                answer |= {"status": "completed", "result": {"images": [{"url": url}]}}
-            self.answer(200, answer)
+            self.polls[task] = self.polls.get(task, 0) + 1
+            snapshot: dict[str, Any] = {"taskId": task, "status": "processing"}
+            if self.polls[task] > 2:
+                image_url = f"http://{self.headers['Host']}/picture"
+                snapshot |= {"status": "completed", "result": {"images": [{"url": image_url}]}}
+            self.respond(200, snapshot)
 
 
 class PlainServer:
-    """Serves while its `with` block runs: one connection at a time, or many."""
+    """Serves inside its `with` block, one connection at a time or many in parallel."""
 
     def __init__(self, *, protocol: str, many: bool) -> None:
-        state = {"protocol_version": protocol, "tasks": {}, "looks": {}}
-        kind = ThreadingHTTPServer if many else HTTPServer
-        self._server = kind(("127.0.0.1", 0), type("Mine", (Handler,), state))
+        state = {"protocol_version": protocol, "tasks": {}, "polls": {}}
+        server_class = ThreadingHTTPServer if many else HTTPServer
+        self._server = server_class(("127.0.0.1", 0), type("Mine", (Handler,), state))
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 

@@ -1,4 +1,4 @@
-"""An operation that is new in the spec is served by the mock and tested without new code."""
+"""The mock serves new operations of the spec, and the harness tests them, without new code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import yaml
 from mountsea_banana.contract import Contract
 from mountsea_banana.harness import __main__ as command
-from mountsea_banana.harness._plan import make
+from mountsea_banana.harness._plan import make_plan
 from mountsea_banana.mock import MockServer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -18,8 +18,8 @@ JSON = "application/json"
 
 
 def operation(success: dict[str, Any], status: str = "200", **more: Any) -> dict[str, Any]:
-    answer = {"description": "", "content": {JSON: {"schema": success}}}
-    return {"responses": {status: answer}, "security": [{"bearerAuth": []}], **more}
+    response = {"description": "", "content": {JSON: {"schema": success}}}
+    return {"responses": {status: response}, "security": [{"bearerAuth": []}], **more}
 
 
 def body(schema: dict[str, Any]) -> dict[str, Any]:
@@ -88,20 +88,20 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_mock_answers_a_new_operation_from_its_schema(spec: Path) -> None:
+def test_the_mock_serves_a_new_operation_from_its_schema(spec: Path) -> None:
     headers = {"Authorization": "Bearer test-token"}
     with MockServer(spec=spec) as server, httpx.Client(base_url=server.url, headers=headers) as api:
         assert api.get("/gemini/models", params={"kind": "video"}).json() == {"models": ["text"]}
         assert api.get("/health").status_code == 204
         made = api.post("/gemini/video/generate", json={"prompt": "a cat", "seconds": 4})
-        look = api.get("/gemini/task/result", params=made.json())
-        assert (made.status_code, look.json()["status"]) == (201, "pending")
+        poll = api.get("/gemini/task/result", params=made.json())
+        assert (made.status_code, poll.json()["status"]) == (201, "pending")
         assert (
             api.post("/gemini/video/generate", json={"prompt": "", "seconds": 5}).status_code == 400
         )
 
 
-def test_a_new_operation_is_in_the_plan_and_the_mock_keeps_it(
+def test_the_harness_tests_a_new_operation_and_the_mock_passes(
     spec: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -109,10 +109,17 @@ def test_a_new_operation_is_in_the_plan_and_the_mock_keeps_it(
 ) -> None:
     monkeypatch.setattr("mountsea_banana.harness._bodies.MAX_COMBINATIONS", 100)
     monkeypatch.setattr("mountsea_banana.harness._generated.EXAMPLES", 5)
-    monkeypatch.setattr("mountsea_banana.harness._run.MIN_CASES_A_RULE", 5)
-    plan = make(Contract.load(spec), 1)
+    monkeypatch.setattr("mountsea_banana.harness._run.MIN_CASES_PER_RULE", 5)
+    plan = make_plan(Contract.load(spec), 1)
     checks = {(case.operation.name, case.check) for case in plan.cases()}
-    assert ("GET /gemini/models", "legal requests") in checks
-    for check in ("legal bodies", "one fault", "combinations", "generated bodies", "keys", "texts"):
+    assert ("GET /gemini/models", "valid requests") in checks
+    for check in (
+        "valid bodies",
+        "single faults",
+        "combinations",
+        "generated bodies",
+        "keys",
+        "edge cases",
+    ):
         assert ("POST /gemini/video/generate", check) in checks
     assert command.main(["--spec", str(spec), "--report", str(tmp_path)]) == 0, capsys.readouterr()

@@ -1,4 +1,4 @@
-"""The rules stand twice, by hand and as JSON Schema: both say the same of every combination."""
+"""The rules exist as Python and as JSON Schema. Both must agree on every combination."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def every_body() -> Iterator[dict[str, object]]:
         yield {"prompt": "a cat", **present}
 
 
-def test_the_wrapper_and_the_contract_judge_every_combination_alike() -> None:
+def test_the_wrapper_and_the_contract_agree_on_every_combination() -> None:
     contract = Contract.load()
     operation = contract.operations[0]
     assert operation.request is not None
@@ -36,8 +36,8 @@ def test_the_wrapper_and_the_contract_judge_every_combination_alike() -> None:
     compared = 0
     for body in every_body():
         found = check_request(body)
-        broken = {violation.rule for violation in found} & prose
-        assert broken == {rule.id for rule in contract.violated_rules(body)}, body
+        violated = {violation.rule for violation in found} & prose
+        assert violated == {rule.id for rule in contract.violated_rules(body)}, body
         assert bool(found) == bool(contract.problems(operation, body)), body
         compared += 1
     assert compared == 5 * 9 * 5 * 5 * 12 * 4

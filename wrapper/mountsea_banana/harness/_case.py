@@ -1,4 +1,4 @@
-"""A request to send, and what the contract says of the answer."""
+"""A request to send, and the response that the contract requires."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from attrs import field, frozen
 
 from mountsea_banana.contract import Operation
 
-from ._judge import Judgement, Verdict
+from ._oracle import Expectation, Verdict
 
-# Texts in a request that stand for what only a run knows: {key} is the first account's key,
-# {other} the second's, {cut} and {case} are spoilt copies of the first, {task} is a task's id.
+# Placeholders that are filled in when a request is sent: {key} is the first account's key, {other}
+# the second account's, {cut} and {case} are corrupted copies of the first, {task} is a task id.
 BEARER = ("Authorization", "Bearer {key}")
-SHOWN = 1000
+MAX_SHOWN_BYTES = 1000
 JSON = ("Content-Type", "application/json")
+
+# Names of checks that other modules select cases by.
+VALID_BODIES = "valid bodies"
+COMBINATIONS = "combinations"
+POLLS = "polls"
 
 
 @frozen
@@ -26,31 +31,32 @@ class Request:
 
     method: str
     target: str
-    """Path and query as they are sent."""
+    """The path and query, encoded."""
     headers: tuple[tuple[str, str], ...] = (BEARER,)
     body: bytes | None = None
 
     def curl(self, base_url: str, task: str = "TASK_ID") -> str:
-        """Return the shell line that sends it again, with the keys as variables."""
+        """Return a shell command that repeats the request, with the keys as variables."""
         words = ["curl", "-sS", "-i", "-X", self.method]
         for name, value in self.headers:
             words += ["-H", f"{name}: {value}" if value else f"{name};"]
-        prefix = cut = ""
+        pipe = comment = ""
         if self.body is not None:
             try:
                 text = self.body.decode()
             except UnicodeDecodeError:
                 text = "\x00"
             if "\x00" in text or len(text) > 4000:
-                shown = "".join(f"\\x{byte:02x}" for byte in self.body[:SHOWN])
-                cut = f"  # {SHOWN} of {len(self.body)} bytes" * (len(self.body) > SHOWN)
-                prefix = f"printf '%b' '{shown}' | "
+                shown = "".join(f"\\x{byte:02x}" for byte in self.body[:MAX_SHOWN_BYTES])
+                if len(self.body) > MAX_SHOWN_BYTES:
+                    comment = f"  # {MAX_SHOWN_BYTES} of {len(self.body)} bytes"
+                pipe = f"printf '%b' '{shown}' | "
                 text = "@-"
             words += ["--data-binary", text]
-        line = prefix + shlex.join([*words, base_url + self.target.replace("{task}", task)])
+        line = pipe + shlex.join([*words, base_url + self.target.replace("{task}", task)])
         for placeholder, variable in _VARIABLES.items():
             line = line.replace(placeholder, f"'\"{variable}\"'")
-        return line + cut
+        return line + comment
 
 
 _VARIABLES = {
@@ -63,39 +69,39 @@ _VARIABLES = {
 
 @frozen
 class Case:
-    """One request with what the contract says of it."""
+    """One request and its expectation."""
 
     check: str
-    """The group that it belongs to, as a report names it."""
+    """The group that the case belongs to, as reports name it."""
     operation: Operation
     request: Request
-    judgement: Judgement
-    what: str = ""
-    """What sets it apart from others of its check; empty where its features do."""
+    expectation: Expectation
+    variant: str = ""
+    """How the case differs from others of its check. Empty if its features describe that."""
     features: Mapping[str, str] = field(factory=dict)
-    """The properties of its body, for telling what failing cases have in common."""
-    refusals: frozenset[int] = frozenset(range(400, 500)) - {401}
-    """The statuses that count as a refusal."""
-    may_drop: bool = False
-    """Whether a closed connection is as good as a refusal, as for a body that is too large."""
+    """The properties of its body, to find out what failing cases have in common."""
+    rejection_statuses: frozenset[int] = frozenset(range(400, 500)) - {401}
+    """The statuses that count as a rejection."""
+    may_disconnect: bool = False
+    """Whether the server may close the connection instead, such as for a body that is too large."""
 
     @property
     def verdict(self) -> Verdict:
-        return self.judgement.verdict
+        return self.expectation.verdict
 
     @property
     def is_submission(self) -> bool:
-        """Whether a success makes a task."""
+        """Whether a successful response creates a task."""
         return self.operation.is_submission and self.request.method == self.operation.method
 
     @property
     def may_cost(self) -> bool:
-        """Whether a server that keeps the contract may accept it as a submission."""
+        """Whether a server that conforms to the contract may accept and charge it."""
         return self.is_submission and self.verdict is not Verdict.REJECT
 
 
 def encode(body: Any) -> bytes:
-    """Return a body as JSON, with escapes only where UTF-8 cannot carry a character."""
+    """Return a body as JSON, escaped only if UTF-8 cannot encode one of its characters."""
     try:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
@@ -103,7 +109,7 @@ def encode(body: Any) -> bytes:
 
 
 def features(body: Any, properties: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return what a body holds, property by property, in words short enough to compare."""
+    """Return a short description of each property of a body, for comparison with other bodies."""
     if not isinstance(body, dict):
         return {"body": type(body).__name__}
     found: dict[str, str] = {}
@@ -115,9 +121,9 @@ def features(body: Any, properties: Mapping[str, Mapping[str, Any]]) -> dict[str
             found[name] = "one" if len(value) == 1 else "several"
             found[f"{name}[0]"] = json.dumps(value[0])[:60]
         elif isinstance(value, str) and value and "enum" not in schema:
-            found[name] = "a text"
+            found[name] = "some text"
         else:
             found[name] = json.dumps(value)[:40]
     if not body.keys() <= properties.keys():
-        found["other properties"] = "given"
+        found["other properties"] = "present"
     return found

@@ -1,4 +1,4 @@
-"""Groups failures by what seems to cause them."""
+"""Groups failures by their likely cause."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from attrs import evolve, field, frozen
 
 from ._case import Case
-from ._judge import Verdict
-from ._verify import Complaint
-from ._wire import Answer
+from ._oracle import Verdict
+from ._transport import Response
+from ._verify import Violation
 
-# Beyond so many ways of one kind in one check, they are one cause.
-MANY = 3
+# A check that fails in more variants than this has one cause, not one per variant.
+MAX_VARIANTS = 3
 MAX_EXPLANATIONS = 12
 
 
 @frozen
 class Failure:
-    """One answer that breaks the contract."""
+    """One response that violates the contract."""
 
     case: Case
-    answer: Answer
-    complaint: Complaint
+    response: Response
+    violation: Violation
     task: str = ""
-    """The task that the request named, where it named one."""
+    """The id of the task in the request, if any."""
 
 
 @frozen
@@ -34,81 +34,81 @@ class Cause:
     """Failures that have one thing in common."""
 
     id: str
-    """Stays the same from run to run: what a baseline lists."""
+    """Identifies the cause in every run. A baseline lists these ids."""
     title: str
     failures: tuple[Failure, ...] = field(repr=False)
-    """The smallest request first."""
-    ways: tuple[str, ...] = ()
-    """What sets the failing requests apart, where there is more than one way."""
+    """The one with the smallest request first."""
+    variants: tuple[str, ...] = ()
+    """How the failing requests differ, if they have different variants."""
 
     @property
     def smallest(self) -> Failure:
         return self.failures[0]
 
     def as_intermittent(self) -> Cause:
-        """Return the cause of failures that another try does not show."""
+        """Return the cause of failures that a retry did not reproduce."""
         first = self.smallest
         name = first.case.operation.name
-        kind = first.complaint.kind
+        kind = first.violation.kind
         return evolve(
             self,
-            id=f"{name} {kind} now and then",
-            title=f"{name}, now and then, {first.complaint.text}",
-            ways=(),
+            id=f"{name} {kind} intermittently",
+            title=f"{name} intermittently {first.violation.text}",
+            variants=(),
         )
 
 
 def group(failures: Sequence[Failure], passed: Iterable[Case]) -> list[Cause]:
-    """Return the causes of failures; `passed` are the cases whose answers were right."""
+    """Return the causes of failures; `passed` are the cases without a failure."""
     by_kind: dict[tuple[str, str], list[Failure]] = defaultdict(list)
     for failure in failures:
-        key = (failure.case.operation.name, failure.complaint.kind)
+        key = (failure.case.operation.name, failure.violation.kind)
         by_kind[key].append(failure)
-    right: dict[tuple[str, bool], list[set[tuple[str, str]]]] = defaultdict(list)
+    passed_features: dict[tuple[str, bool], list[set[tuple[str, str]]]] = defaultdict(list)
     for case in passed:
         if case.features:
-            right[case.operation.name, False].append(set(case.features.items()))
+            passed_features[case.operation.name, False].append(set(case.features.items()))
             if case.verdict is Verdict.ACCEPT:
-                right[case.operation.name, True].append(set(case.features.items()))
+                passed_features[case.operation.name, True].append(set(case.features.items()))
     causes: list[Cause] = []
-    for (name, kind), found in by_kind.items():
-        if kind == "answer":
-            groups = _by(found, lambda failure: failure.complaint.detail)
+    for (name, kind), members in by_kind.items():
+        if kind == "response":
+            groups = _by(members, lambda failure: failure.violation.detail)
         elif kind == "accepted":
-            groups = _by_reason(found)
+            groups = _by_reason(members)
         else:
-            groups = _by_feature(found, right[name, kind == "refused"])
-        causes += [_cause(name, kind, reason, members) for reason, members in groups]
+            groups = _by_feature(members, passed_features[name, kind == "rejected"])
+        causes += [_cause(name, kind, reason, found) for reason, found in groups]
     return sorted(merge(causes), key=lambda cause: cause.id)
 
 
 def merge(causes: Iterable[Cause]) -> list[Cause]:
-    """Return causes with those of one id joined."""
-    joined: dict[str, Cause] = {}
+    """Return the causes, with those that share an id merged into one."""
+    merged: dict[str, Cause] = {}
     for cause in causes:
-        other = joined.get(cause.id)
+        other = merged.get(cause.id)
         if other:
             cause = evolve(
                 other,
                 failures=tuple(sorted((*other.failures, *cause.failures), key=_size)),
-                ways=tuple(dict.fromkeys((*other.ways, *cause.ways))),
+                variants=tuple(dict.fromkeys((*other.variants, *cause.variants))),
             )
-        joined[cause.id] = cause
-    return list(joined.values())
+        merged[cause.id] = cause
+    return list(merged.values())
 
 
 def _cause(name: str, kind: str, reason: str, failures: list[Failure]) -> Cause:
     smallest = min(failures, key=_size)
-    title = f"{name} {smallest.complaint.text}"
+    title = f"{name} {smallest.violation.text}"
     if kind == "accepted":
-        title = f"{name} accepts what it should refuse: {reason}"
-    elif kind != "answer" and reason:
+        title = f"{name} accepts a request that it should reject: {reason}"
+    elif kind != "response" and reason:
         title += f" ({reason})"
     return Cause(
         id=f"{name} {kind} {reason}".strip(),
         title=title,
         failures=tuple(sorted(failures, key=_size)),
-        ways=tuple(dict.fromkeys(f.case.what for f in failures if f.case.what)),
+        variants=tuple(dict.fromkeys(f.case.variant for f in failures if f.case.variant)),
     )
 
 
@@ -123,54 +123,59 @@ def _by(failures: Iterable[Failure], key: Callable[[Failure], str]) -> Groups:
 
 
 def _by_reason(failures: Sequence[Failure]) -> Groups:
-    """Group accepted bodies by what they break: what breaks much goes with what breaks less."""
-    named = [failure for failure in failures if failure.case.what]
-    yield from _by_what(named)
-    found: dict[frozenset[str], list[Failure]] = {}
-    rest = [failure for failure in failures if not failure.case.what]
-    for failure in sorted(rest, key=lambda each: len(each.case.judgement.reasons)):
-        reasons = failure.case.judgement.reasons
-        key = next((known for known in found if known <= reasons), reasons)
-        found.setdefault(key, []).append(failure)
-    for reasons, members in found.items():
+    """Group accepted bodies by what they violate.
+
+    A body with several violations joins a group whose violations are among its own, if one exists.
+    """
+    yield from _by_variant([failure for failure in failures if failure.case.variant])
+    groups: dict[frozenset[str], list[Failure]] = {}
+    rest = [failure for failure in failures if not failure.case.variant]
+    for failure in sorted(rest, key=lambda each: len(each.case.expectation.reasons)):
+        reasons = failure.case.expectation.reasons
+        key = next((fewer for fewer in groups if fewer <= reasons), reasons)
+        groups.setdefault(key, []).append(failure)
+    for reasons, members in groups.items():
         yield " + ".join(sorted(reasons)), members
 
 
-def _by_what(failures: Sequence[Failure]) -> Groups:
+def _by_variant(failures: Sequence[Failure]) -> Groups:
     for check, members in _by(failures, lambda failure: failure.case.check):
-        ways = dict(_by(members, lambda failure: failure.case.what))
-        if len(ways) > MANY:
-            yield f"{check}, in many ways", members
+        variants = dict(_by(members, lambda failure: failure.case.variant))
+        if len(variants) > MAX_VARIANTS:
+            yield f"{check}: several variants", members
         else:
-            for way, those in ways.items():
-                yield f"{check}: {way}", those
+            for variant, those in variants.items():
+                yield f"{check}: {variant}", those
 
 
-def _by_feature(failures: Sequence[Failure], right: Sequence[set[tuple[str, str]]]) -> Groups:
-    """Group failures by the few properties that no right answer shares."""
-    yield from _by_what([failure for failure in failures if failure.case.what])
-    left = sorted((f for f in failures if not f.case.what), key=_size)
+def _by_feature(
+    failures: Sequence[Failure], passed_features: Sequence[set[tuple[str, str]]]
+) -> Groups:
+    """Group failures by the smallest set of features that no passed case has."""
+    yield from _by_variant([failure for failure in failures if failure.case.variant])
+    rest = sorted((f for f in failures if not f.case.variant), key=_size)
     budget = MAX_EXPLANATIONS
-    while left and budget:
-        names = _explanation(left[0].case.features, right)
+    while rest and budget:
+        names = _explanation(rest[0].case.features, passed_features)
         if names is None:
             break
         budget -= 1
-        wanted = {(name, left[0].case.features[name]) for name in names}
-        members = [each for each in left if wanted <= set(each.case.features.items())]
+        wanted = {(name, rest[0].case.features[name]) for name in names}
+        members = [each for each in rest if wanted <= set(each.case.features.items())]
         yield ", ".join(f"{name} = {value}" for name, value in sorted(wanted)), members
-        left = [each for each in left if each not in members]
-    if left:
-        yield "no common property", left
+        rest = [each for each in rest if each not in members]
+    if rest:
+        yield "no common property", rest
 
 
 def _explanation(
-    features: Mapping[str, str], right: Sequence[set[tuple[str, str]]]
+    features: Mapping[str, str], passed_features: Sequence[set[tuple[str, str]]]
 ) -> tuple[str, ...] | None:
+    """Return the names of at most three features that together occur in no passed case."""
     for size in range(4):
         for names in itertools.combinations(features, size):
             wanted = {(name, features[name]) for name in names}
-            if not any(wanted <= other for other in right):
+            if not any(wanted <= other for other in passed_features):
                 return names
     return None
 

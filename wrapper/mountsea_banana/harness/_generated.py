@@ -1,4 +1,4 @@
-"""Bodies that schemathesis makes of the contract: legal, illegal, and breaking one rule each."""
+"""Bodies that schemathesis generates: valid, invalid, and with one violated rule each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mountsea_banana.contract import RULES_SCHEMA, Contract, Operation
 from ._bodies import Bodies
 from ._case import Case
 
-# Enough to try what nobody thought of; what somebody did think of is enumerated.
+# These only supplement the enumerated bodies, so a few dozen are enough.
 EXAMPLES = 40
-EXAMPLES_A_RULE = 30
-THOROUGH = 25
+EXAMPLES_PER_RULE = 30
+THOROUGH_FACTOR = 25
 
-# The answers are not waited for while bodies are drawn: no draw is too slow or filters too much.
+# Bodies are drawn before anything is sent, so slow or heavily filtered draws do no harm.
 _NO_HEALTH_CHECKS = (
     HealthCheck.too_slow,
     HealthCheck.filter_too_much,
@@ -33,12 +33,12 @@ _NO_HEALTH_CHECKS = (
 def generated(
     contract: Contract, operation: Operation, bodies: Bodies, number: int, factor: int
 ) -> Iterator[Case]:
-    """Give the generated cases of an operation; `number` is the seed."""
+    """Yield the generated cases of an operation; `number` is the seed."""
     plain = _document(contract)
     runs = [(plain, mode, EXAMPLES) for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)]
     if operation.has_rules:
         runs += [
-            (_breaking(plain, rule.id), GenerationMode.POSITIVE, EXAMPLES_A_RULE)
+            (_violating(plain, rule.id), GenerationMode.POSITIVE, EXAMPLES_PER_RULE)
             for rule in contract.rules
         ]
     for document, mode, count in runs:
@@ -49,7 +49,7 @@ def generated(
 def _draw(
     document: dict[str, Any], operation: Operation, mode: GenerationMode, count: int, number: int
 ) -> list[Any]:
-    """Return the bodies that schemathesis makes, the same for the same seed."""
+    """Return generated bodies, the same for the same seed."""
     schema = schemathesis.openapi.from_dict(document)
     strategy = schema[operation.path][operation.method].as_strategy(generation_mode=mode)
     bodies: list[Any] = []
@@ -72,7 +72,7 @@ def _draw(
 
 
 def _document(contract: Contract) -> dict[str, Any]:
-    """Return the contract without its security, so that only bodies are made illegal."""
+    """Return the contract without its security, so that only bodies are made invalid."""
     document = copy.deepcopy(dict(contract.document))
     document.pop("security", None)
     for item in document["paths"].values():
@@ -82,11 +82,11 @@ def _document(contract: Contract) -> dict[str, Any]:
     return document
 
 
-def _breaking(document: dict[str, Any], rule: str) -> dict[str, Any]:
-    """Return the contract whose legal bodies break one rule and keep all others.
+def _violating(document: dict[str, Any], rule: str) -> dict[str, Any]:
+    """Return a contract whose valid bodies violate one rule and conform to all others.
 
-    A rule whose negation the generator cannot solve brings `x-broken-by`, a schema of values
-    that break it.
+    If the generator cannot negate a rule, the overlay supplies `x-broken-by`: a schema of values
+    that violate the rule.
     """
     derived = copy.deepcopy(document)
     schema = derived["components"]["schemas"][RULES_SCHEMA]

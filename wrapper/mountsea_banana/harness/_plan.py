@@ -1,4 +1,4 @@
-"""Everything that a run sends, in order, made of the contract alone."""
+"""Everything that a run sends, in order, derived from the contract alone."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from mountsea_banana.contract import Contract, Operation
 
 from . import _requests
 from ._bodies import Bodies
-from ._case import Case, Request, encode
-from ._generated import THOROUGH, generated
-from ._judge import Judgement, Verdict
+from ._case import COMBINATIONS, POLLS, VALID_BODIES, Case, Request, encode
+from ._generated import THOROUGH_FACTOR, generated
+from ._oracle import Expectation, Verdict
 
-# A run that sent fewer bodies that break a rule and nothing else has not tested the rule.
-MIN_CASES_A_RULE = 20
+# A run has not tested a rule if it sent fewer bodies that violate this rule and nothing else.
+MIN_CASES_PER_RULE = 20
 
 
 @frozen
 class Plan:
-    """The cases of a run, group by group; the same for the same contract and seed."""
+    """The cases of a run in groups, the same for the same contract and seed."""
 
     contract: Contract
     seed: int
     submissions: tuple[Case, ...]
-    """Small legal bodies: the first to be sent, since later cases need a task."""
+    """Small valid bodies. They are sent first because later cases need a task."""
     groups: tuple[tuple[Case, ...], ...]
-    look: Case | None
-    """A look at a task; None where no operation of the spec does that."""
+    poll: Case | None
+    """A poll of a task, or None if the spec has no operation for that."""
     probes: tuple[Request, ...]
-    """Requests that cost nothing and, with the right key, are not answered 401 or 403."""
+    """Free requests that only get a 401 or 403 if the key is invalid."""
 
     def cases(self) -> Iterator[Case]:
-        """Give every case, in the order of sending."""
+        """Yield every case in sending order."""
         yield from self.submissions
         for group in self.groups:
             yield from group
@@ -45,47 +45,51 @@ class Plan:
         return sum(1 for _ in self.cases())
 
 
-def make(contract: Contract, seed: int, *, thorough: bool = False) -> Plan:
-    """Return what a run sends. `thorough` draws many more bodies, and takes minutes."""
+def make_plan(contract: Contract, seed: int, *, thorough: bool = False) -> Plan:
+    """Return the plan of a run. `thorough` generates many more bodies, which takes minutes."""
     submissions: list[Case] = []
     groups: list[tuple[Case, ...]] = []
     repeated: list[tuple[Case, ...]] = []
-    bodies: list[Case] = []
-    look: Case | None = None
+    body_cases: list[Case] = []
+    poll: Case | None = None
     probes: list[Request] = []
     for operation in contract.operations:
-        made = Bodies(contract, operation) if operation.request else None
-        good = _requests.plain(contract, operation, encode(made.base()) if made else None)
-        if made or operation.is_poll:
-            probes.append(attrs.evolve(good, body=b"{}" if made else None))
+        bodies = Bodies(contract, operation) if operation.request else None
+        valid = _requests.plain(contract, operation, encode(bodies.base()) if bodies else None)
+        if bodies or operation.is_poll:
+            probes.append(attrs.evolve(valid, body=b"{}" if bodies else None))
         if operation.is_poll:
-            says = Judgement(Verdict.ACCEPT, says="a submitted task is there at once")
-            look = Case("tasks", operation, good, says)
-        elif made is None:
-            submissions += _open(operation, good)
-        groups.append(tuple(_requests.keys(operation, good)))
-        groups.append(tuple(_requests.queries(operation, good)))
-        repeated.append(tuple(_requests.repeats(operation, good)))
-        if made:
-            drawn = generated(contract, operation, made, seed, THOROUGH if thorough else 1)
-            bodies += [*made.all(), *drawn]
+            expectation = Expectation(
+                Verdict.ACCEPT, explanation="a task can be polled as soon as it is submitted"
+            )
+            poll = Case(POLLS, operation, valid, expectation)
+        elif bodies is None:
+            submissions += _valid_request(operation, valid)
+        groups.append(tuple(_requests.keys(operation, valid)))
+        groups.append(tuple(_requests.queries(operation, valid)))
+        repeated.append(tuple(_requests.repeats(operation, valid)))
+        if bodies:
+            factor = THOROUGH_FACTOR if thorough else 1
+            drawn = generated(contract, operation, bodies, seed, factor)
+            body_cases += [*bodies.all_cases(), *drawn]
     paths = dict.fromkeys(operation.path for operation in contract.operations)
     groups += [tuple(_requests.methods(contract, path)) for path in paths]
-    submissions += [case for case in bodies if case.check == "legal bodies"]
-    rest = [case for case in bodies if case.check != "legal bodies"]
-    # In a random order a server that remembers what it saw last is found out.
+    submissions += [case for case in body_cases if case.check == VALID_BODIES]
+    rest = [case for case in body_cases if case.check != VALID_BODIES]
+    # A random order reveals servers whose response depends on the previous request.
     random.Random(seed).shuffle(rest)  # noqa: S311
-    rest.sort(key=lambda case: case.check == "combinations")
+    rest.sort(key=lambda case: case.check == COMBINATIONS)
     return Plan(
-        contract, seed, tuple(submissions), (*groups, tuple(rest), *repeated), look, tuple(probes)
+        contract, seed, tuple(submissions), (*groups, tuple(rest), *repeated), poll, tuple(probes)
     )
 
 
-def _open(operation: Operation, good: Request) -> Iterator[Case]:
-    """Give the plain request of an operation whose parameters any value fits."""
+def _valid_request(operation: Operation, valid: Request) -> Iterator[Case]:
+    """Yield the plain request of an operation, unless a required parameter has unknown values."""
     if all(
         not parameter.is_required or "enum" in parameter.schema
         for parameter in operation.parameters
     ):
-        says = "a request with every parameter that is required succeeds"
-        yield Case("legal requests", operation, good, Judgement(Verdict.ACCEPT, says=says))
+        explanation = "a request with every required parameter succeeds"
+        expectation = Expectation(Verdict.ACCEPT, explanation=explanation)
+        yield Case("valid requests", operation, valid, expectation)

@@ -1,4 +1,4 @@
-"""What a run found, for a terminal, for CI (JUnit XML) and as a page."""
+"""Reports the result of a run on the terminal, as JUnit XML for CI, and as an HTML page."""
 
 from __future__ import annotations
 
@@ -17,74 +17,89 @@ from string import Template
 
 from mountsea_banana.contract import Operation, resolve
 
-from ._case import Case
+from ._case import COMBINATIONS, VALID_BODIES, Case
 from ._causes import Cause
-from ._judge import Verdict
+from ._oracle import Verdict
 from ._run import Outcome
-from ._wire import Answer
+from ._transport import Response
 
-SHOWN = 300
+MAX_SHOWN_CHARACTERS = 300
+MAX_SHOWN_VARIANTS = 8
 
 
 def verdict(outcome: Outcome, new: Sequence[Cause]) -> tuple[int, str]:
-    """Return the exit status and its sentence; `new` are the causes that count."""
+    """Return the exit status and a sentence for it; `new` are the causes not in the baseline."""
     if new:
         ways = "one way" if len(new) == 1 else f"{len(new)} ways"
-        return 1, f"the server breaks the contract in {ways}"
+        return 1, f"the server violates the contract in {ways}"
     if outcome.stopped:
-        return 2, "no verdict: the run was stopped"
+        return 2, "inconclusive: the run stopped early"
     untested = outcome.untested_rules()
     if untested:
-        return 2, f"no verdict: too few bodies could be sent for {', '.join(untested)}"
-    return 0, "the server keeps the contract"
+        return 2, f"inconclusive: too few requests could be sent to test {', '.join(untested)}"
+    return 0, "the server conforms to the contract"
 
 
-def text(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause]) -> Iterator[str]:
-    """Give the lines of the report on a terminal."""
+def terminal_lines(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause]) -> Iterator[str]:
+    """Yield the lines of the report for a terminal."""
     for cause in new:
         yield ""
         yield f"FAIL  {cause.title}"
-        for name, value in facts(cause, outcome.base_url):
+        for name, value in details(cause, outcome.base_url):
             yield f"      {name:<9} {value}"
     for cause in known:
         yield f"known {cause.title}"
     if outcome.stopped:
-        yield f"stopped: {outcome.stopped}"
-    if outcome.left_out:
         yield ""
-        yield "left out:"
-        yield from (f"      {line}" for line in outcome.left_out)
+        yield f"stopped early: {outcome.stopped}"
+    if outcome.skipped:
+        yield ""
+        yield "not tested:"
+        yield from (f"      {line}" for line in outcome.skipped)
     yield ""
     yield summary(outcome)
 
 
 def summary(outcome: Outcome) -> str:
-    """Return the run in one line."""
+    """Return the run's figures in one line."""
     return (
         f"{len(outcome.sent):,} requests in {outcome.seconds:.1f} s, "
         f"{outcome.accepted:,} submissions accepted, seed {outcome.plan.seed}"
     )
 
 
-def facts(cause: Cause, base_url: str) -> Iterator[tuple[str, str]]:
-    """Give what a person needs to see the failure again."""
+def details(cause: Cause, base_url: str) -> Iterator[tuple[str, str]]:
+    """Yield labels and values that describe a cause and how to reproduce it."""
     first = cause.smallest
     request = first.case.request
-    yield "contract", first.case.judgement.says
-    if cause.ways:
-        more = f" … ({len(cause.ways)} in all)" if len(cause.ways) > 8 else ""
-        yield "ways", "; ".join(cause.ways[:8]) + more
-    yield "sent", f"{request.method} {_cut(request.target)}"
+    task = first.task or "TASK_ID"
+    yield "contract", _REQUIREMENTS.get(first.violation.kind, first.case.expectation.explanation)
+    if cause.variants:
+        total = len(cause.variants)
+        more = f" … ({total} in total)" if total > MAX_SHOWN_VARIANTS else ""
+        yield "variants", "; ".join(cause.variants[:MAX_SHOWN_VARIANTS]) + more
+    yield "request", f"{request.method} {_truncate(request.target.replace('{task}', task))}"
     if request.body is not None:
-        yield "body", _cut(request.body.decode("utf-8", "backslashreplace"))
-    yield "got", _got(first.answer) + f"  ({first.complaint.text})"
-    yield "requests", f"{len(cause.failures):,} failed alike; this is the smallest"
-    yield "try", request.curl(base_url, first.task or "TASK_ID")
+        yield "body", _truncate(request.body.decode("utf-8", "backslashreplace"))
+    if first.response.status:
+        yield "response", _describe_response(first.response)
+    count = len(cause.failures)
+    yield "count", "1 request" if count == 1 else f"{count:,} requests; this is the smallest"
+    yield "repeat", request.curl(base_url, task)
     yield "id", cause.id
 
 
+# The requirements behind kinds of violation that do not depend on what was sent.
+_REQUIREMENTS = {
+    "response": "successful responses match the spec, statuses only move forward, "
+    "and images can be fetched",
+    "failed": "no request gets a 5xx response",
+    "no response": "every request gets a response",
+}
+
+
 def write_junit(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], path: Path) -> None:
-    """Write the run as JUnit XML: a test for each check of an operation, and for each cause."""
+    """Write JUnit XML with a test for each check of an operation and for each cause."""
     failed = {(c.smallest.case.operation.name, c.smallest.case.check) for c in new}
     counts = Counter((case.operation.name, case.check) for case, _ in outcome.sent)
     suite = ET.Element("testsuite", name="contract", time=f"{outcome.seconds:.3f}")
@@ -97,11 +112,11 @@ def write_junit(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], 
         test = ET.SubElement(
             suite, "testcase", classname=cause.smallest.case.operation.name, name=cause.id
         )
-        said = "\n".join(f"{name}: {value}" for name, value in facts(cause, outcome.base_url))
+        lines = (f"{name}: {value}" for name, value in details(cause, outcome.base_url))
         if cause in new:
-            ET.SubElement(test, "failure", message=_xml(cause.title)).text = _xml(said)
+            ET.SubElement(test, "failure", message=_xml(cause.title)).text = _xml("\n".join(lines))
         else:
-            ET.SubElement(test, "skipped", message="a known deviation, listed in the baseline")
+            ET.SubElement(test, "skipped", message="known deviation, listed in the baseline")
     suite.set("tests", str(len(suite)))
     suite.set("failures", str(len(new)))
     suite.set("skipped", str(len(known)))
@@ -109,21 +124,21 @@ def write_junit(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], 
 
 
 def write_page(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], path: Path) -> None:
-    """Write the run as one page that needs nothing else."""
+    """Write the run as a self-contained HTML page."""
     status, sentence = verdict(outcome, new)
     page = Template((resources.files("mountsea_banana.harness") / "report.html").read_text("utf-8"))
     content = page.substitute(
-        verdict=("kept", "broken", "open")[status],
-        sentence=html.escape(sentence),
+        verdict=("pass", "fail", "inconclusive")[status],
+        sentence=html.escape(sentence[0].upper() + sentence[1:]),
         server=html.escape(outcome.base_url),
         summary=html.escape(summary(outcome)),
         failures="\n".join(
             [_section(cause, outcome.base_url, "FAIL") for cause in new]
             + [_section(cause, outcome.base_url, "known") for cause in known]
-            or ["<p>Nothing.</p>"]
+            or ["<p>None.</p>"]
         ),
-        left_out="".join(f"<li>{html.escape(line)}</li>" for line in outcome.left_out)
-        or "<li>nothing</li>",
+        skipped="".join(f"<li>{html.escape(line)}</li>" for line in outcome.skipped)
+        or "<li>Nothing.</li>",
         rules="".join(_rules(outcome)),
         checks="".join(_checks(outcome)),
         matrices="".join(_matrices(outcome)),
@@ -134,7 +149,7 @@ def write_page(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], p
 def _section(cause: Cause, base_url: str, mark: str) -> str:
     rows = "".join(
         f"<tr><th>{name}</th><td><code>{html.escape(value)}</code></td></tr>"
-        for name, value in facts(cause, base_url)
+        for name, value in details(cause, base_url)
     )
     opened = " open" if mark == "FAIL" else ""
     return (
@@ -144,14 +159,14 @@ def _section(cause: Cause, base_url: str, mark: str) -> str:
 
 
 def _rules(outcome: Outcome) -> Iterator[str]:
-    alone = outcome.broken_alone()
-    sent = [case.judgement for case, _ in outcome.sent if case.operation.request]
-    kept = sum(each.verdict is Verdict.ACCEPT for each in sent)
+    sole_violations = outcome.sole_violations()
+    sent = [case.expectation for case, _ in outcome.sent if case.operation.request]
+    valid = sum(each.verdict is Verdict.ACCEPT for each in sent)
     for rule in outcome.plan.contract.rules:
-        all_broken = sum(rule.id in each.rules for each in sent)
+        violated = sum(rule.id in each.violated_rules for each in sent)
         yield (
             f"<tr><td><code>{rule.id}</code></td><td>{html.escape(rule.sentence)}</td>"
-            f"<td>{kept:,}</td><td>{alone[rule.id]:,}</td><td>{all_broken:,}</td></tr>"
+            f"<td>{valid:,}</td><td>{sole_violations[rule.id]:,}</td><td>{violated:,}</td></tr>"
         )
 
 
@@ -171,7 +186,7 @@ def _matrices(outcome: Outcome) -> Iterator[str]:
 
 
 def _matrix(outcome: Outcome, operation: Operation) -> Iterator[str]:
-    """Give the table of every combination of the properties that are enums."""
+    """Yield a table of every combination of the properties that are enums."""
     document = outcome.plan.contract.document
     schema = resolve(operation.request.schema, document) if operation.request else {}
     enums = {
@@ -186,21 +201,21 @@ def _matrix(outcome: Outcome, operation: Operation) -> Iterator[str]:
         return
     column = max(enums, key=lambda name: len(enums[name]))
     rows = {name: values for name, values in enums.items() if name != column}
-    answers = {id(case): answer for case, answer in outcome.sent}
+    responses = {id(case): response for case, response in outcome.sent}
     chosen: dict[tuple[str, ...], Case] = {}
     for case in outcome.plan.cases():
-        if case.check in ("combinations", "legal bodies") and case.operation is operation:
+        if case.check in (COMBINATIONS, VALID_BODIES) and case.operation is operation:
             place = tuple(case.features.get(name, "absent") for name in (*rows, column))
             if place not in chosen or _rank(case) < _rank(chosen[place]):
                 chosen[place] = case
-    cells = {place: (case, answers.get(id(case))) for place, case in chosen.items()}
+    cells = {place: (case, responses.get(id(case))) for place, case in chosen.items()}
     for failure in (failure for cause in outcome.causes for failure in cause.failures):
         if failure.case.operation is operation and failure.case.features:
             place = tuple(failure.case.features.get(name, "absent") for name in (*rows, column))
-            cells[place] = failure.case, failure.answer
+            cells[place] = failure.case, failure.response
     head = "".join(f"<th>{html.escape(value.strip(chr(34)))}</th>" for value in enums[column])
     names = "".join(f"<th>{html.escape(name)}</th>" for name in rows)
-    yield f"<h3>{html.escape(operation.name)}: {html.escape(column)} across</h3>"
+    yield f"<h3>{html.escape(operation.name)} by {html.escape(column)}</h3>"
     yield f'<div class="wide"><table class="matrix"><tr>{names}{head}</tr>'
     for row in itertools.product(*rows.values()):
         labels = "".join(f"<th>{html.escape(value.strip(chr(34)))}</th>" for value in row)
@@ -213,26 +228,27 @@ def _rank(case: Case) -> tuple[bool, int]:
     return case.verdict is not Verdict.ACCEPT, len(case.request.body or b"")
 
 
-def _cell(found: tuple[Case, Answer | None] | None) -> str:
-    case, answer = found or (None, None)
-    if case is None or answer is None:
+def _cell(found: tuple[Case, Response | None] | None) -> str:
+    case, response = found or (None, None)
+    if case is None or response is None:
         return '<td class="none" title="not sent"></td>'
-    accepted = 200 <= answer.status < 300
-    right = accepted if case.verdict is Verdict.ACCEPT else 400 <= answer.status < 500
-    kind = ("accepted" if accepted else "refused") if right else "wrong"
-    mark = {"accepted": "✓", "refused": "·", "wrong": "✗"}[kind]
-    title = f"{answer.status}: {case.judgement.says}"
+    is_accepted = 200 <= response.status < 300
+    is_right = is_accepted if case.verdict is Verdict.ACCEPT else 400 <= response.status < 500
+    kind = ("accepted" if is_accepted else "rejected") if is_right else "wrong"
+    mark = {"accepted": "✓", "rejected": "·", "wrong": "✗"}[kind]
+    title = f"{response.status}: {case.expectation.explanation}"
     return f'<td class="{kind}" title="{html.escape(title)}">{mark}</td>'
 
 
-def _got(answer: Answer) -> str:
-    if not answer.status:
-        return answer.fault or "no answer"
-    return f"{answer.status} {_cut(answer.body.decode('utf-8', 'backslashreplace'))}"
+def _describe_response(response: Response) -> str:
+    body = response.body.decode("utf-8", "backslashreplace")
+    return f"{response.status} {_truncate(body)}".rstrip()
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]} … ({len(text):,} characters)"
+def _truncate(text: str) -> str:
+    if len(text) <= MAX_SHOWN_CHARACTERS:
+        return text
+    return f"{text[:MAX_SHOWN_CHARACTERS]} … ({len(text):,} characters)"
 
 
 def _xml(text: str) -> str:
@@ -240,7 +256,7 @@ def _xml(text: str) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent)
     try:
@@ -255,5 +271,5 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def read_baseline(lines: Iterable[str]) -> set[str]:
-    """Return the ids of the known deviations: one a line, after `#` a comment."""
+    """Return the ids of known deviations, one per line. Lines that start with `#` are comments."""
     return {line.strip() for line in lines if line.strip() and not line.startswith("#")}

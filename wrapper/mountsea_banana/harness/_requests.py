@@ -1,4 +1,4 @@
-"""The cases that are not about bodies: keys, queries, methods, and the same request repeated."""
+"""Cases that do not test bodies: keys, queries, methods and repeated requests."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import attrs
 from mountsea_banana.contract import Contract, Operation, sample
 
 from ._case import BEARER, Case, Request
-from ._judge import Judgement, Verdict
+from ._oracle import Expectation, Verdict
 
 UNAUTHORIZED = frozenset({401, 403})
-SILENT = Judgement(Verdict.UNSPECIFIED, says="nothing is answered with a 5xx")
+UNSPECIFIED = Expectation(Verdict.UNSPECIFIED, explanation="no request gets a 5xx response")
 
-EMPTY = Judgement(Verdict.REJECT, says="an empty object is refused")
+REJECT_EMPTY = Expectation(Verdict.REJECT, explanation="an empty object is rejected")
 
-# How often one request is repeated, on a connection of its own each time, to see a server that
-# fails now and then; the thousands of other requests see it as well.
+# How often one request is repeated, each time on a new connection, to find servers that fail
+# intermittently. The thousands of other requests help to find them too.
 REPEATS = 250
 
 
 def plain(contract: Contract, operation: Operation, body: bytes | None) -> Request:
-    """Return a request that the operation accepts, if the ids that it names are those of a task."""
+    """Return a request that the operation accepts if `{task}` is the id of a task."""
     target = operation.path
     query = []
     for parameter in operation.parameters:
@@ -40,78 +40,85 @@ def plain(contract: Contract, operation: Operation, body: bytes | None) -> Reque
     return Request(operation.method, target + "?" * bool(query) + "&".join(query), headers, body)
 
 
-def keys(operation: Operation, good: Request) -> Iterator[Case]:
-    """Give the requests whose key is missing, wrong or in the wrong place."""
+def keys(operation: Operation, valid: Request) -> Iterator[Case]:
+    """Yield requests whose key is missing, wrong or in the wrong place."""
     if not operation.is_secured:
         return
-    says = Judgement(
-        Verdict.REJECT, says="the operation is secured: without the right bearer key it is refused"
+    expectation = Expectation(
+        Verdict.REJECT,
+        explanation="the operation is secured: without a valid bearer key it is rejected",
     )
-    for what, authorization, refusals in _AUTHORIZATIONS:
+    for variant, authorization, rejection_statuses in _AUTHORIZATIONS:
         headers = () if authorization is None else (("Authorization", authorization),)
-        yield _keyless(operation, good, says, what, headers, refusals)
+        yield _with_key(operation, valid, expectation, variant, headers, rejection_statuses)
     for name in ("X-API-Key", "Api-Key", "Authorization-Token", "Proxy-Authorization"):
-        yield _keyless(operation, good, says, f"the key in {name}", ((name, "{key}"),))
+        yield _with_key(operation, valid, expectation, f"the key in {name}", ((name, "{key}"),))
     cookies = (("Cookie", "token={key}; access_token={key}; Authorization=Bearer {key}"),)
-    yield _keyless(operation, good, says, "the key in a cookie", cookies)
+    yield _with_key(operation, valid, expectation, "the key in a cookie", cookies)
     for name in ("access_token", "api_key", "key", "token", "authorization"):
-        mark = "&" if "?" in good.target else "?"
-        target = attrs.evolve(good, target=f"{good.target}{mark}{name}={{key}}")
-        yield _keyless(operation, target, says, f"the key in the query, as {name}", ())
+        mark = "&" if "?" in valid.target else "?"
+        target = attrs.evolve(valid, target=f"{valid.target}{mark}{name}={{key}}")
+        yield _with_key(operation, target, expectation, f"the key in the query, as {name}", ())
     if operation.is_poll:
         foreign = (("Authorization", "Bearer {other}"),)
         yield Case(
             check="keys",
             operation=operation,
-            request=attrs.evolve(good, headers=foreign),
-            judgement=Judgement(Verdict.REJECT, says="no account sees another's task"),
-            what="another account's task",
+            request=attrs.evolve(valid, headers=foreign),
+            expectation=Expectation(
+                Verdict.REJECT, explanation="an account cannot see another account's tasks"
+            ),
+            variant="another account's task",
         )
 
 
 _AUTHORIZATIONS: tuple[tuple[str, str | None, frozenset[int]], ...] = (
     ("no Authorization header", None, UNAUTHORIZED),
     ("an empty Authorization header", "", UNAUTHORIZED | {400}),
-    ("the word Bearer alone", "Bearer", UNAUTHORIZED | {400}),
+    ("only the word Bearer", "Bearer", UNAUTHORIZED | {400}),
     ("an empty key", "Bearer ", UNAUTHORIZED | {400}),
-    ("another key", "Bearer wrong-token", UNAUTHORIZED),
+    ("a wrong key", "Bearer wrong-token", UNAUTHORIZED),
     ("the word null as the key", "Bearer null", UNAUTHORIZED),
     ("the word undefined as the key", "Bearer undefined", UNAUTHORIZED),
-    ("the key with a character more", "Bearer {key}x", UNAUTHORIZED),
-    ("the key with a character before", "Bearer x{key}", UNAUTHORIZED),
+    ("the key with an extra last character", "Bearer {key}x", UNAUTHORIZED),
+    ("the key with an extra first character", "Bearer x{key}", UNAUTHORIZED),
     ("the key without its last character", "Bearer {cut}", UNAUTHORIZED),
-    ("the key in the other case", "Bearer {case}", UNAUTHORIZED),
+    ("the key with upper and lower case swapped", "Bearer {case}", UNAUTHORIZED),
     ("the key without a scheme", "{key}", UNAUTHORIZED | {400}),
     ("the scheme Basic", "Basic {key}", UNAUTHORIZED | {400}),
     ("the scheme Token", "Token {key}", UNAUTHORIZED | {400}),
     ("the scheme BearerX", "BearerX {key}", UNAUTHORIZED | {400}),
-    ("no blank after the scheme", "Bearer{key}", UNAUTHORIZED | {400}),
+    ("no space after the scheme", "Bearer{key}", UNAUTHORIZED | {400}),
 )
 
 
-def _keyless(
+def _with_key(
     operation: Operation,
-    good: Request,
-    says: Judgement,
-    what: str,
+    valid: Request,
+    expectation: Expectation,
+    variant: str,
     headers: tuple[tuple[str, str], ...],
-    refusals: frozenset[int] = UNAUTHORIZED,
+    rejection_statuses: frozenset[int] = UNAUTHORIZED,
 ) -> Case:
-    rest = tuple(header for header in good.headers if header != BEARER)
-    request = attrs.evolve(good, headers=(*headers, *rest))
-    return Case("keys", operation, request, says, what, refusals=refusals)
+    rest = tuple(header for header in valid.headers if header != BEARER)
+    request = attrs.evolve(valid, headers=(*headers, *rest))
+    return Case(
+        "keys", operation, request, expectation, variant, rejection_statuses=rejection_statuses
+    )
 
 
-def queries(operation: Operation, good: Request) -> Iterator[Case]:
-    """Give odd queries, and tasks that do not exist."""
-    path = good.target.partition("?")[0]
-    unknown = Judgement(Verdict.REJECT, says="a task that does not exist is refused")
+def queries(operation: Operation, valid: Request) -> Iterator[Case]:
+    """Yield unusual queries, and tasks that do not exist."""
+    path = valid.target.partition("?")[0]
+    unknown = Expectation(
+        Verdict.REJECT, explanation="a poll of a task that does not exist is rejected"
+    )
     for name in (each.name for each in operation.parameters if each.place == "query"):
-        missing = Judgement(Verdict.REJECT, says=f"the query parameter {name} is required")
-        for what, query in (("no query", ""), ("another parameter alone", "?other=1")):
-            yield _get(operation, path + query, missing, what)
+        missing = Expectation(Verdict.REJECT, explanation=f"the query parameter {name} is required")
+        for variant, query in (("no query", ""), ("only another parameter", "?other=1")):
+            yield _get(operation, path + query, missing, variant)
         if operation.is_poll:
-            for value in _ODD_VALUES:
+            for value in _UNUSUAL_VALUES:
                 target = f"{path}?{quote(name)}={value}"
                 yield _get(operation, target, unknown, f"{name}={value:.60}")
             for query in (
@@ -123,12 +130,12 @@ def queries(operation: Operation, good: Request) -> Iterator[Case]:
                 f"?{name}=a",
             ):
                 yield _get(operation, f"{path}?{query}", unknown, query)
-    judgement = SILENT
+    expectation = UNSPECIFIED
     if operation.is_submission:
-        good = attrs.evolve(good, body=b"{}")
-        judgement = EMPTY
-    mark = "&" if "?" in good.target else "?"
-    for odd in (
+        valid = attrs.evolve(valid, body=b"{}")
+        expectation = REJECT_EMPTY
+    mark = "&" if "?" in valid.target else "?"
+    for suffix in (
         "'",
         "%",
         "%zz",
@@ -139,18 +146,24 @@ def queries(operation: Operation, good: Request) -> Iterator[Case]:
         "a[b][c]=1",
         "x=" + "y" * 5000,
     ):
-        what = f"{odd:.40} at the end of the query"
-        yield _get(operation, good.target + mark + odd, judgement, what, good)
+        variant = f"{suffix:.40} at the end of the query"
+        yield _get(operation, valid.target + mark + suffix, expectation, variant, valid)
 
 
 def _get(
-    operation: Operation, target: str, judgement: Judgement, what: str, like: Request | None = None
+    operation: Operation,
+    target: str,
+    expectation: Expectation,
+    variant: str,
+    like: Request | None = None,
 ) -> Case:
     request = attrs.evolve(like or Request(operation.method, ""), target=target)
-    return Case("queries", operation, request, judgement, what, may_drop=len(target) > 4000)
+    return Case(
+        "queries", operation, request, expectation, variant, may_disconnect=len(target) > 4000
+    )
 
 
-_ODD_VALUES = (
+_UNUSUAL_VALUES = (
     "",
     "unknown",
     "0",
@@ -188,30 +201,30 @@ _ODD_VALUES = (
 
 
 def methods(contract: Contract, path: str) -> Iterator[Case]:
-    """Give the methods that the spec does not have for a path."""
-    known = [each for each in contract.operations if each.path == path]
+    """Yield requests with methods that the spec does not have for a path."""
+    operations = [each for each in contract.operations if each.path == path]
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND"):
-        if method not in {operation.method for operation in known}:
+        if method not in {operation.method for operation in operations}:
             body = b"{}" if method in ("POST", "PUT", "PATCH") else None
             yield Case(
                 check="methods",
-                operation=known[0],
-                request=attrs.evolve(plain(contract, known[0], body), method=method),
-                judgement=SILENT,
-                what=f"{method} {path}",
-                # 501 says that the server does not know the method at all.
-                refusals=frozenset({*range(400, 500), 501}),
+                operation=operations[0],
+                request=attrs.evolve(plain(contract, operations[0], body), method=method),
+                expectation=UNSPECIFIED,
+                variant=f"{method} {path}",
+                # 501 means that the server does not support the method for any path.
+                rejection_statuses=frozenset({*range(400, 500), 501}),
             )
 
 
-def repeats(operation: Operation, good: Request) -> Iterator[Case]:
-    """Give one request many times, each on a connection of its own."""
-    close = attrs.evolve(good, headers=(*good.headers, ("Connection", "close")))
+def repeats(operation: Operation, valid: Request) -> Iterator[Case]:
+    """Yield one request many times, each on a new connection."""
+    close = attrs.evolve(valid, headers=(*valid.headers, ("Connection", "close")))
     if operation.is_poll:
-        judgement = Judgement(Verdict.ACCEPT, says="a look at a task succeeds, every time")
+        expectation = Expectation(Verdict.ACCEPT, explanation="every poll of a task succeeds")
     else:
         close = attrs.evolve(close, body=b"{}")
-        judgement = EMPTY
+        expectation = REJECT_EMPTY
     if operation.request is not None or operation.is_poll:
         for _ in range(REPEATS):
-            yield Case("repeats", operation, close, judgement, "one request, again and again")
+            yield Case("repeats", operation, close, expectation, "the same request repeatedly")

@@ -1,4 +1,4 @@
-"""Compares answers with what the contract says of them."""
+"""Compares responses with the contract."""
 
 from __future__ import annotations
 
@@ -11,82 +11,83 @@ from attrs import frozen
 from mountsea_banana.contract import Operation
 
 from ._case import Case
-from ._judge import Verdict
-from ._wire import Answer
+from ._oracle import Verdict
+from ._transport import Response
 
 
 @frozen
-class Complaint:
-    """One way in which an answer breaks the contract."""
+class Violation:
+    """One way in which a response violates the contract."""
 
     kind: str
-    """What happened, in a word or two, such as `accepted`, `refused`, `failed`, `answer`."""
+    """A short name, such as `accepted`, `rejected`, `failed` or `response`."""
     text: str
-    """What happened, as a sentence's end: `accepts a body that ...`."""
+    """What the server does, as a predicate without its subject: `responds with 500`."""
     detail: str = ""
-    """For a wrong answer: what is wrong with it, in words that stay the same."""
+    """For a wrong response, a description that is the same in every run."""
 
 
-def complaints(case: Case, answer: Answer) -> Iterator[Complaint]:
-    """Give every way in which the answer to a case breaks the contract."""
-    status = answer.status
+def violations(case: Case, response: Response) -> Iterator[Violation]:
+    """Yield every way in which the response to a case violates the contract."""
+    status = response.status
     succeeded = 200 <= status < 300
-    is_the_operation = case.request.method == case.operation.method
+    is_documented_method = case.request.method == case.operation.method
     if status == 429:
-        return  # the server asked for patience, and was given some: no verdict
+        return  # The server is still rate limiting after all retries, which proves nothing.
     if status == 0:
-        if not case.may_drop:
-            yield Complaint("silent", f"gives no answer: {answer.fault}")
-    elif status >= 500 and status not in case.refusals:
-        yield Complaint("failed", f"answers {status}")
+        if not case.may_disconnect:
+            yield Violation("no response", f"does not respond: {response.fault}")
+    elif status >= 500 and status not in case.rejection_statuses:
+        yield Violation("failed", f"responds with {status}")
     elif case.verdict is Verdict.REJECT:
         if succeeded:
-            yield Complaint("accepted", f"answers {status}, and should refuse")
-        elif status not in case.refusals:
-            wanted = "401 or 403" if 401 in case.refusals else "a 4xx"
-            yield Complaint("refused oddly", f"answers {status}, where {wanted} refuses")
-    elif status == 401 and is_the_operation:
-        yield Complaint("key refused", "answers 401 to the right key")
+            yield Violation("accepted", f"responds with {status} instead of rejecting the request")
+        elif status not in case.rejection_statuses:
+            expected = "401 or 403" if 401 in case.rejection_statuses else "a 4xx status"
+            yield Violation("wrong status", f"responds with {status} instead of {expected}")
+    elif status == 401 and is_documented_method:
+        yield Violation("key rejected", "responds with 401 to a valid key")
     elif case.verdict is Verdict.ACCEPT and not succeeded:
-        yield Complaint("refused", f"answers {status}, and should accept")
-    elif succeeded and is_the_operation:
-        yield from wrong_answer(case.operation, answer)
+        yield Violation("rejected", f"responds with {status} instead of accepting the request")
+    elif succeeded and is_documented_method:
+        yield from response_violations(case.operation, response)
 
 
-def wrong_answer(operation: Operation, answer: Answer) -> Iterator[Complaint]:
-    """Give every way in which a success is not the one that the operation documents."""
-    if answer.status != operation.success_status:
-        text = f"answers {answer.status}; its success is {operation.success_status}"
-        yield Complaint("answer", text, f"status {answer.status}")
+def response_violations(operation: Operation, response: Response) -> Iterator[Violation]:
+    """Yield every way in which a successful response differs from the documented one."""
+    if response.status != operation.success_status:
+        text = f"responds with {response.status} instead of {operation.success_status}"
+        yield Violation("response", text, f"status {response.status}")
     if operation.success is None:
         return
-    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        text = f"answers with the content type {media_type!r}, not application/json"
-        yield Complaint("answer", text, "content type")
+        text = f"responds with the content type {media_type!r} instead of application/json"
+        yield Violation("response", text, "content type")
     try:
-        value = json.loads(answer.body.decode(), parse_constant=_refuse_constant)
+        value = json.loads(response.body.decode(), parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
-        text = f"answers with a body that is no JSON ({type(error).__name__})"
-        yield Complaint("answer", text, "no JSON")
+        text = f"responds with invalid JSON ({type(error).__name__})"
+        yield Violation("response", text, "invalid JSON")
         return
     for problem in operation.success.problems(value):
-        place = problem.field or "the body"
-        text = f"answers with a body that breaks its schema: {place}: {problem.message:.150}"
-        yield Complaint("answer", text, f"schema {place} {problem.rule}")
+        place = problem.field or "body"
+        text = f"responds with a body that violates its schema: {place}: {problem.message:.150}"
+        yield Violation("response", text, f"schema {place} {problem.rule}")
     task_id = value.get("taskId") if isinstance(value, dict) else None
     if isinstance(task_id, str) and not task_id.strip():
-        yield Complaint("answer", "answers with an empty taskId", "empty taskId")
+        yield Violation("response", "responds with an empty taskId", "empty taskId")
 
 
-def read_object(answer: Answer) -> dict[str, Any]:
-    """Return the JSON object in an answer; empty where it holds none."""
+def read_object(response: Response) -> dict[str, Any]:
+    """Return the JSON object in a response, or an empty one if the response has none."""
     try:
-        value = json.loads(answer.body)
+        value = json.loads(response.body)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _refuse_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
+    """Reject NaN and Infinity, which Python's parser accepts but JSON does not have."""
     raise ValueError(name)

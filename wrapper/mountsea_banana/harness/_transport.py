@@ -1,0 +1,151 @@
+"""Sends requests byte for byte, without validating or correcting them."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+from ._case import Request
+
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+MAX_RETRY_DELAY = 30.0
+MAX_RATE_LIMIT_RETRIES = 4
+
+# Many servers write the head and the body of a response separately. Their operating system then
+# holds the body back until the client acknowledges the head, up to 40 ms later. Only Linux lets a
+# client acknowledge immediately.
+_ACKNOWLEDGE_IMMEDIATELY = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)
+
+
+@frozen
+class Response:
+    """The response to a request, or the reason why there is none."""
+
+    status: int
+    """0 if no response was received."""
+    headers: Mapping[str, str] = field(factory=dict)
+    """Keyed by lower-case name."""
+    body: bytes = b""
+    fault: str = ""
+    """Why no response was received."""
+
+
+class Server:
+    """The server under test."""
+
+    def __init__(
+        self, base_url: str, placeholders: Mapping[str, str], *, timeout: float = 15.0
+    ) -> None:
+        parts = urlsplit(base_url)
+        self.base_url = base_url.rstrip("/")
+        self._placeholders = dict(placeholders)
+        self._secure = parts.scheme == "https"
+        self._host, self._port = parts.hostname or "", parts.port
+        self._prefix = parts.path.rstrip("/")
+        self._timeout = timeout
+        self._local = threading.local()
+        self._connections: list[http.client.HTTPConnection] = []
+
+    def send(self, request: Request, *, task: str = "unknown") -> Response:
+        """Return the response to one request, after retries while the server rate limits it."""
+        response = self._send(request, task)
+        for _ in range(MAX_RATE_LIMIT_RETRIES):
+            if response.status != 429:
+                break
+            time.sleep(_retry_delay(response))
+            response = self._send(request, task)
+        return response
+
+    def accepts_parallel_connections(self, requests: Sequence[Request]) -> bool:
+        """Return whether the server responds on a second connection while another one is open."""
+        second = Server(self.base_url, self._placeholders, timeout=2.0)
+        try:
+            return all(second.send(request).status for request in requests)
+        finally:
+            second.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+        self._local = threading.local()
+
+    def _send(self, request: Request, task: str) -> Response:
+        placeholders = {**self._placeholders, "{task}": task}
+        target = self._prefix + _substitute(request.target, placeholders)
+        headers = {name: _substitute(value, placeholders) for name, value in request.headers}
+        is_reused = self._connection().sock is not None
+        response = self._exchange(request, target, headers)
+        # A server may close an idle connection at any time, so retry on a new one.
+        if is_reused and response.fault.startswith("the connection was closed"):
+            response = self._exchange(request, target, headers)
+        return response
+
+    def _exchange(self, request: Request, target: str, headers: Mapping[str, str]) -> Response:
+        connection = self._connection()
+        try:
+            connection.request(request.method, target, request.body, dict(headers))
+            connection.sock.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE_IMMEDIATELY, 1)
+            response = connection.getresponse()
+            body = response.read(MAX_RESPONSE_BYTES)
+            is_complete = response.isclosed()
+        except (OSError, http.client.HTTPException) as error:
+            self._drop()
+            return Response(0, fault=_fault(error, self._timeout))
+        if not is_complete or "close" in headers.get("Connection", ""):
+            self._drop()
+        response_headers = {name.lower(): value for name, value in response.getheaders()}
+        return Response(response.status, response_headers, body)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            if self._secure:
+                context = ssl.create_default_context()
+                connection = http.client.HTTPSConnection(
+                    self._host, self._port, timeout=self._timeout, context=context
+                )
+            else:
+                connection = http.client.HTTPConnection(
+                    self._host, self._port, timeout=self._timeout
+                )
+            self._local.connection = connection
+            self._connections.append(connection)
+        return connection
+
+    def _drop(self) -> None:
+        with contextlib.suppress(ValueError):
+            self._connections.remove(self._local.connection)
+        self._local.connection.close()
+        self._local.connection = None
+
+
+def _substitute(text: str, placeholders: Mapping[str, str]) -> str:
+    for placeholder, value in placeholders.items():
+        text = text.replace(placeholder, value)
+    return text
+
+
+def _fault(error: Exception, timeout: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no response within {timeout:g} s"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection was refused"
+    if isinstance(error, ConnectionError | http.client.RemoteDisconnected):
+        return "the connection was closed without a response"
+    return f"invalid HTTP response: {type(error).__name__}: {error}"
+
+
+def _retry_delay(response: Response) -> float:
+    with contextlib.suppress(ValueError):
+        return min(max(float(response.headers.get("retry-after", "1")), 0.05), MAX_RETRY_DELAY)
+    return 1.0
