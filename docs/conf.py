@@ -17,3 +17,6 @@ add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
+autodoc_type_aliases = {
+    name: name for name in ("AspectRatio", "Model", "Resolution", "StandardRatio")
+}
