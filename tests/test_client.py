@@ -278,9 +278,9 @@ def test_a_response_that_is_not_an_image_is_not_read(banana_server: MockServer) 
         return TaskResult("t", "completed", {"result": {"imageUrls": [banana_server.url + path]}})
 
     for path, reason in [
-        ("/", "not an image but text/html"),
+        ("/", "not an image .content type: text/html"),
         ("/none", "404"),
-        ("/openapi.yaml", "not an image but application/yaml"),
+        ("/openapi.yaml", "not an image .content type: application/yaml"),
     ]:
         with pytest.raises(DownloadError, match=reason):
             result(path).read()

@@ -410,7 +410,7 @@ def test_pauses_grow_to_ten_seconds_and_the_last_poll_is_a_second_before_the_dea
     web: Web, banana: NanoBanana, clock: InstantClock
 ) -> None:
     web.add_snapshot("processing")
-    with pytest.raises(api.WaitTimeout, match=r"^task t-1 was still running after 60 s: pick"):
+    with pytest.raises(api.WaitTimeout, match=r"^task t-1 was still running after 60 s: resume"):
         banana.task("t-1").wait(timeout=60)
     pauses = [3.375, 4.5, 5.85, 7.2, 9.0, 9.0, 9.0, 9.0]
     assert clock.sleeps == pytest.approx([*pauses, 60 - 1 - sum(pauses), 1])
@@ -841,7 +841,7 @@ def test_a_task_id_in_a_response_that_is_not_json_is_kept(web: Web, banana: Nano
 
 def test_a_task_id_in_an_incomplete_response_is_kept(web: Web, banana: NanoBanana) -> None:
     web.add_response(201, stream=Broken(b'{"taskId": "t-1"'))
-    message = r"ReadError: cut\). Task t-1 was created: pick the task up with client.task\('t-1'\)$"
+    message = r"ReadError: cut\). Task t-1 was created: resume the task with client.task\('t-1'\)$"
     with pytest.raises(api.SubmissionUnknown, match=message) as caught:
         banana.generate("a cat")
     assert caught.value.task_id == "t-1"
@@ -1103,14 +1103,14 @@ def test_an_image_format_is_detected_by_its_first_bytes(
 def test_a_download_that_is_not_an_image_is_rejected(web: Web, content: bytes) -> None:
     web.add_response(content=content, headers={"Content-Type": "image/png"})
     with pytest.raises(
-        api.DownloadError, match=r"the response is not an image but image/png$"
+        api.DownloadError, match=r"the response is not an image \(content type: image/png\)$"
     ) as caught:
         completed(URL).read()
     assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
     web.responses.clear()
     web.add_response(content=content)
     with pytest.raises(
-        api.DownloadError, match=r"the response is not an image and has no content type$"
+        api.DownloadError, match=r"the response is not an image \(content type: none\)$"
     ):
         completed(URL).read()
 
@@ -1226,7 +1226,7 @@ def test_a_file_that_appears_during_the_download_is_kept(
     [
         ("t-1", "t-1.png"),
         ("../a b/c", "_a_b_c.png"),
-        ("..", "picture.png"),
+        ("..", "image.png"),
         ("é", "_.png"),
         ("x" * 101, "x" * 100 + ".png"),
     ],
@@ -1340,8 +1340,8 @@ OPEN = "pass a URL that is open to everyone"
         (299, {"content": PNG}, None, ""),
         (300, {"content": PNG}, REACHABLE, f"got the response 300: {OPEN}"),
         (404, {"content": PNG}, REACHABLE, f"got the response 404: {OPEN}"),
-        (200, {"content": b""}, IMAGE, "is not an image and has no content type"),
-        (200, {"html": "<html>"}, IMAGE, "is not an image but text/html"),
+        (200, {"content": b""}, IMAGE, "is not an image (content type: none)"),
+        (200, {"html": "<html>"}, IMAGE, "is not an image (content type: text/html)"),
         (
             206,
             {"content": PNG, "headers": {"Content-Range": f"bytes 0-7/{10 * MIB}"}},
@@ -1733,7 +1733,7 @@ def test_importing_the_package_does_not_import_the_generated_models() -> None:
         (None, ""),
         (Hint.SET_KEY, ": pass api_key, or set MOUNTSEA_API_KEY"),
         (Hint.OVERWRITE, ": pass overwrite=True to replace it"),
-        (Hint.RESUME, """: pick the task up with client.task("it's {0}")"""),
+        (Hint.RESUME, """: resume the task with client.task("it's {0}")"""),
         (Hint.POLL_AGAIN, """: get a fresh URL with client.task("it's {0}").fetch()"""),
     ],
 )

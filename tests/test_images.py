@@ -94,8 +94,8 @@ def test_usable_images_are_edited_and_the_key_is_not_sent_to_their_server(
     ("kind", "rule", "problem"),
     [
         ("missing", "image-is-reachable", "got the response 404"),
-        ("page", "image-is-an-image", "not an image but text/html"),
-        ("mislabelled", "image-is-an-image", "not an image but image/png"),
+        ("page", "image-is-an-image", "not an image (content type: text/html"),
+        ("mislabelled", "image-is-an-image", "not an image (content type: image/png"),
         ("large", "image-at-most-10-mb", "is 10.5 MB"),
         ("large-range", "image-at-most-10-mb", "is 10.5 MB"),
         ("endless", "image-at-most-10-mb", "is"),
