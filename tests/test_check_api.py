@@ -59,13 +59,13 @@ BREAKING: list[tuple[str, list[Edit], str]] = [
     ),
     (
         "a parameter becomes required",
-        [(CLIENT, "timeout: float = 600,", "timeout: float,")],
+        [("wrapper/mountsea_banana/client/_tasks.py", "timeout: float = 600,", "timeout: float,")],
         "Task.wait(timeout): Parameter is now required",
     ),
     (
         "a function is renamed",
         [
-            ("wrapper/mountsea_banana/rules/_rules.py", "def check_request(", "def check("),
+            ("wrapper/mountsea_banana/rules/_check.py", "def check_request(", "def check("),
             ("wrapper/mountsea_banana/__init__.py", "check_request", "check"),
         ],
         "breaking: wrapper/mountsea_banana/__init__.py: check_request: Public object was removed",
@@ -139,11 +139,11 @@ def test_a_major_release_may_break(project: Path, capsys: pytest.CaptureFixture[
         ),
         pytest.param(
             "wrapper/mountsea_banana/client/_downloads.py",
-            "def write(",
-            "def keep(",
+            "def download(",
+            "def fetch(",
             id="a private module changes",
         ),
-        pytest.param(CLIENT, "def _download(", "def _load(", id="a private method is removed"),
+        pytest.param(CLIENT, "def _submit(", "def _send(", id="a private method is removed"),
         pytest.param(
             "wrapper/mountsea_banana/harness/__main__.py",
             "SEED",
