@@ -18,7 +18,6 @@ import pickle
 import reprlib
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -49,7 +48,7 @@ URL = "https://images.example/a.png"
 
 
 class Web:
-    """Returns its responses in order, and repeats the last one forever."""
+    """A fake server that returns its responses in order and repeats the last one forever."""
 
     def __init__(self) -> None:
         self.responses: list[Callable[[], httpx.Response]] = []
@@ -387,16 +386,16 @@ def test_a_client_sleeps_on_the_clock_that_was_passed_in(
 
 
 @either
-def test_a_client_sleeps_in_real_time_by_default(
+def test_a_client_sleeps_on_the_real_clock_by_default(
     web: Web, monkeypatch: pytest.MonkeyPatch, is_async: bool
 ) -> None:
     sleeps = []
 
-    async def sleep_async(seconds: float) -> None:
+    async def sleep_async(_: Clock, seconds: float) -> None:
         sleeps.append(seconds)
 
-    monkeypatch.setattr(time, "sleep", sleeps.append)
-    monkeypatch.setattr(asyncio, "sleep", sleep_async)
+    monkeypatch.setattr(Clock, "sleep", lambda _, seconds: sleeps.append(seconds))
+    monkeypatch.setattr(Clock, "sleep_async", sleep_async)
     web.add_response(429, headers={"Retry-After": "30"})
     web.add_response(201, json={"taskId": "t-1"})
     call(web, None, lambda client: client.generate("a cat"), is_async=is_async)
@@ -702,7 +701,7 @@ def test_a_poll_interval_is_the_exact_pause_between_polls(
 
 
 @either
-def test_without_a_poll_interval_polls_are_at_the_vendors_pace(
+def test_a_poll_interval_of_none_polls_at_the_vendors_pace(
     web: Web, clock: InstantClock, is_async: bool
 ) -> None:
     for status in ("pending", "processing"):
@@ -731,6 +730,7 @@ def test_a_longer_retry_after_overrides_the_poll_interval(
     ("poll_interval", "timeout", "sleeps"),
     [
         (30, 20, [19.0, 1.0]),
+        (float("inf"), 20, [19.0, 1.0]),
         (10, 10.5, [9.5, 1.0]),
         (0.5, 1.25, [0.25, 0.5, 0.5]),
         (0.5, 0.25, [0.25]),
@@ -1847,7 +1847,7 @@ def test_an_exception_that_cannot_be_copied_is_replaced_by_a_redacted_transport_
     assert type(caught.value.__cause__) is httpx.TransportError
 
 
-def test_the_key_is_redacted_in_the_logs_of_libraries_until_its_client_is_gone(
+def test_the_key_is_redacted_in_library_logs_until_its_client_is_gone(
     web: Web, make_client: Callable[..., NanoBanana], caplog: pytest.LogCaptureFixture
 ) -> None:
     clients = [make_client(api_key="first-key"), make_client(api_key="second-key")]
