@@ -258,11 +258,11 @@ def test_a_full_disk_leaves_no_file(
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        ({}, "no picture"),
-        ({"result": {"imageUrls": ["file:///etc/passwd"]}}, "not at an http"),
-        ({"result": {"imageUrls": ["http://[::g/"]}}, "not at an http"),
-        ({"result": {"imageUrls": ["http://127.0.0.1:1/a"]}}, "could not be fetched"),
-        ({"result": {"imageUrls": ["http://a\0/"]}}, "could not be fetched"),
+        ({}, "no image"),
+        ({"result": {"imageUrls": ["file:///etc/passwd"]}}, r"not an http\(s\) URL"),
+        ({"result": {"imageUrls": ["http://[::g/"]}}, r"not an http\(s\) URL"),
+        ({"result": {"imageUrls": ["http://127.0.0.1:1/a"]}}, "could not be downloaded"),
+        ({"result": {"imageUrls": ["http://a\0/"]}}, "could not be downloaded"),
     ],
 )
 def test_what_cannot_be_downloaded_says_why(raw: dict[str, Any], said: str) -> None:
@@ -275,9 +275,9 @@ def test_only_a_picture_is_saved(banana_server: MockServer) -> None:
         return TaskResult("t", "completed", {"result": {"imageUrls": [banana_server.url + path]}})
 
     for path, said in [
-        ("/", "no picture but text/html"),
+        ("/", "not an image but text/html"),
         ("/none", "404"),
-        ("/openapi.yaml", "no picture but application/yaml"),
+        ("/openapi.yaml", "not an image but application/yaml"),
     ]:
         with pytest.raises(DownloadError, match=said):
             result(path).read()

@@ -21,7 +21,7 @@ from mountsea_banana import Clock
 from mountsea_banana.cli import main
 from mountsea_banana.cli._failures import exit_code
 from mountsea_banana.mock import MockServer, Plan
-from mountsea_banana.rules import _rules
+from mountsea_banana.rules import _check, _rules
 
 from tests.faults import Fault, FaultServer, answer
 from tests.test_images import PNG
@@ -173,14 +173,14 @@ def test_json_is_one_object_and_nothing_else(run: Run, banana_server: MockServer
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--resolution", "2K"), ["--resolution works only with", "leave --resolution out"]),
+        (("--resolution", "2K"), ["--resolution works only with", "or omit it"]),
         (("--aspect-ratio", "8:1"), ["--aspect-ratio 8:1 works only with nano-banana-2"]),
         (("--aspect-ratio", "1:8", "--resolution", "4K"), ["--aspect-ratio 1:8", "--resolution"]),
         (("--model", "nano-banana-9"), ["'--model'", "nano-banana-pro"]),
         (("--timeout", "-1"), ["'--timeout'", "from 0 up, not -1.0"]),
         (("--timeout", "nan"), ["'--timeout'", "not nan"]),
         (("--timeout", "soon"), ["'--timeout'", "soon"]),
-        (("--base-url", "http://api.example"), ["in the clear"]),
+        (("--base-url", "http://api.example"), ["unencrypted"]),
         (("--flavour", "vanilla"), ["--flavour"]),
     ],
 )
@@ -196,9 +196,15 @@ def test_bad_use_names_the_option_and_costs_no_request(
 @pytest.mark.parametrize(
     ("urls", "said"),
     [
-        ([], "an edit needs a URL: give"),
-        (["https://a.example/a", "/resolution.png"], "URL 2 is '/resolution.png': give"),
-        (["ftp://a.example/a resolution"], "URL 1 is no URI: 'ftp://a.example/a resolution'"),
+        ([], "URL is required for an edit: pass"),
+        (
+            ["https://a.example/a", "/resolution.png"],
+            "URL 2 is '/resolution.png', which is not an http(s) URL with a host: upload",
+        ),
+        (
+            ["ftp://a.example/a resolution"],
+            "URL 1 is 'ftp://a.example/a resolution', which is not a valid URI: percent-encode",
+        ),
     ],
 )
 def test_a_broken_rule_of_an_edit_names_the_url(urls: list[str], said: str, run: Run) -> None:
@@ -210,7 +216,11 @@ def test_a_broken_rule_of_an_edit_names_the_url(urls: list[str], said: str, run:
 def test_without_a_key_it_says_what_to_set(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MOUNTSEA_API_KEY")
     ran = run("generate", "a cat")
-    assert (ran.code, ran.out, ran.err) == (2, "", "error: no API key: set MOUNTSEA_API_KEY\n")
+    assert (ran.code, ran.out, ran.err) == (
+        2,
+        "",
+        "error: there is no API key: set MOUNTSEA_API_KEY\n",
+    )
 
 
 @pytest.mark.parametrize("output", ["cat.png", "cat", "link.png"])
@@ -221,7 +231,7 @@ def test_a_file_in_the_way_is_found_before_anything_is_paid_for(output: str, run
         ran = run("generate", "a cat", "-o", output, url=server.url)
     assert (ran.code, server.requests) == (2, [])
     assert f"error: --output {output}: " in ran.err
-    assert "exists; pass --force to replace it" in ran.err
+    assert "exists: pass --force to replace it" in ran.err
     assert Path("cat.png").read_bytes() == b"mine"
 
 
@@ -234,7 +244,7 @@ def test_force_overwrites_the_file(run: Run, banana_server: MockServer) -> None:
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        ("file/cat.png", "file is no folder"),
+        ("file/cat.png", "file is not a folder"),
         ("n" * 300 + ".png", "File name too long"),
         ("closed/new/cat.png", "the folder closed is not writable"),
         ("closed", "the folder closed is not writable"),
@@ -270,7 +280,7 @@ def test_a_failed_task_says_why(run: Run) -> None:
     assert ran.code == 1
     assert ran.err.count("processing\n") == 1
     assert "error: task t-1 ended as failed: no [b]cats, error code 7, trace id tr-1" in ran.err
-    assert "pick the task up" not in ran.err
+    assert "resume the task" not in ran.err
     assert only_json(ran) == {
         "task_id": "t-1",
         "status": "failed",
@@ -305,9 +315,13 @@ def test_what_a_server_says_cannot_command_the_terminal_or_break_the_json(run: R
     ("faults", "said", "picks_up"),
     [
         ([Fault("500", answer(500), charges=True)], "may have been accepted and charged", False),
-        ([Fault("closed", charges=True)], "look at your account before sending", False),
+        ([Fault("closed", charges=True)], "check your account before you resend it", False),
         ([Fault("no id", answer(201, {}), charges=True)], "may have been charged", False),
-        ([Fault("half", SUBMITTED.text[:-1], charges=True)], "The task t-1 was made: pick", True),
+        (
+            [Fault("half", SUBMITTED.text[:-1], charges=True)],
+            "Task t-1 was created\nresume the task",
+            True,
+        ),
     ],
 )
 def test_an_unknown_outcome_has_an_exit_code_of_its_own(
@@ -342,7 +356,7 @@ def test_a_wrong_key_says_where_to_look(
 def test_a_task_that_nobody_knows_is_not_offered_again(run: Run, banana_server: MockServer) -> None:
     ran = run("result", "t-1", "--json", url=banana_server.url)
     assert ran.code == 3
-    assert "pick the task up" not in ran.err
+    assert "resume the task" not in ran.err
     assert only_json(ran)["task_id"] == "t-1"
     assert run("result", " ").code == 2
 
@@ -366,7 +380,7 @@ def test_an_id_that_looks_like_an_option_is_picked_up_too(run: Run, tmp_path: Pa
         ran = run("generate", "a cat", "--no-wait", "-o", "c.png", url=server.url)
         assert "  nano-banana result -o c.png -- -t\n" in ran.err
         ran = run("result", "-o", "c.png", "--timeout", "0", "--", "-t")
-    assert "nano-banana result -- -t" in ran.err
+    assert "  nano-banana result -o c.png -- -t\n" in ran.err
 
 
 def test_a_picture_that_cannot_be_saved_is_not_lost(
@@ -382,7 +396,7 @@ def test_a_picture_that_cannot_be_saved_is_not_lost(
         monkeypatch.setattr(Clock, "sleep", make_file)
         ran = run("generate", "a cat", "-o", "cat.png", "--json", url=server.url)
         assert ran.code == 3
-        assert "it exists; pass --force to replace it" in ran.err
+        assert "the file exists: pass --force to replace it" in ran.err
         assert "\n  nano-banana result t-1 -o other.png\n" in ran.err
         assert only_json(ran)["status"] == "completed"
         server.expect(done, Fault("a picture", answer(200, PNG)))
@@ -396,7 +410,8 @@ def test_an_expired_link_says_what_looks_again(run: Run) -> None:
         server.expect(SUBMITTED, done, Fault("gone", answer(403)))
         ran = run("generate", "a cat", url=server.url)
     assert ran.code == 3
-    assert "for a fresh one, nano-banana result t-1" in ran.err
+    assert ": resume the task for a fresh URL\n" in ran.err
+    assert "\n  nano-banana result t-1\n" in ran.err
 
 
 @pytest.mark.filterwarnings("default::mountsea_banana.ContractWarning")
@@ -435,7 +450,7 @@ def test_an_interrupted_wait_names_the_command_that_goes_on(
         monkeypatch.setattr(Clock, "sleep", lambda self, seconds: signal.raise_signal(number))
         ran = run("generate", "a cat", "-o", "cat.png", "--json", url=server.url)
     assert ran.code == 130
-    assert "interrupted: task t-1 goes on" in ran.err
+    assert "interrupted: task t-1 is still running" in ran.err
     assert "\n  nano-banana result t-1 -o cat.png\n" in ran.err
     assert only_json(ran)["status"] == "processing"
     assert signal.getsignal(number) is signal.SIG_IGN  # what is said is not cut short
@@ -493,7 +508,7 @@ def test_a_real_signal_during_a_submission_leaves_no_traceback(
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
-    assert err.startswith("interrupted: no answer had come")
+    assert err.startswith("interrupted: there was no response yet")
     assert "Traceback" not in err
 
 
@@ -503,7 +518,7 @@ def test_an_interrupt_outside_a_task_has_the_same_exit_code(
     def interrupt(request: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_rules, "check_request", interrupt)
+    monkeypatch.setattr(_check, "check_request", interrupt)
     assert run("rules", "--check", "{}").code == 130
 
 
@@ -519,7 +534,7 @@ def test_a_full_stdout_is_an_error_and_the_task_is_known(
         ran = run("generate", "a cat", *arguments, url=banana_server.url)
     assert ran.code == 3
     assert ran.err.startswith("task ")
-    assert "error: stdout cannot be written to: " in ran.err
+    assert "error: cannot write to stdout: " in ran.err
 
 
 def test_a_full_stderr_does_not_keep_the_picture_back(
@@ -660,7 +675,7 @@ def test_rules_check_judges_a_body_without_a_key_or_a_network(
 ) -> None:
     monkeypatch.delenv("MOUNTSEA_API_KEY")
     ran = run("rules", "--check", '{"prompt": "a cat", "action": "generate"}')
-    assert (ran.code, ran.out) == (0, "the request keeps the rules\n")
+    assert (ran.code, ran.out) == (0, "the request conforms to the rules\n")
     ran = run("rules", "--check", '{"prompt": "x", "action": "edit", "num_images": 2}')
     assert ran.code == 2
     assert len(ran.out.splitlines()) == 2
@@ -672,7 +687,7 @@ def test_rules_check_judges_a_body_without_a_key_or_a_network(
 def test_rules_check_says_what_is_no_json(text: str, run: Run) -> None:
     ran = run("rules", "--check", text)
     assert ran.code == 2
-    assert "--check: no JSON" in ran.err
+    assert "--check: not valid JSON" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -727,7 +742,7 @@ def test_bash_completes_the_options_values(tmp_path: Path) -> None:
 def test_help_names_the_exit_codes(arguments: tuple[str, ...], run: Run) -> None:
     ran = run(*arguments, "--help")
     assert ran.code == 0
-    for code in ("0    done", "1    the task", "2    bad", "3    net", "4    out", "130  inter"):
+    for code in ("0    succ", "1    the task", "2    usage", "3    net", "4    unkn", "130  inter"):
         assert f"\n    {code}" in ran.out
 
 
@@ -778,7 +793,7 @@ def test_a_stdout_that_is_full_is_said_and_is_no_failed_task(
         process = child(*command, stdout=full)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 3
-    assert err == "stdout cannot be written to: [Errno 28] No space left on device\n"
+    assert err == "cannot write to stdout: [Errno 28] No space left on device\n"
 
 
 def test_a_full_stdout_ends_the_rules_with_3(
@@ -796,7 +811,7 @@ def test_an_output_that_is_no_path_is_refused_before_anything_is_sent(
 ) -> None:
     ran = run("generate", "a cat", "-o", path, url=banana_server.url)
     assert ran.code == 2
-    assert "name a file or a folder" in ran.err
+    assert "pass a file or a folder" in ran.err
     assert banana_server.charged == 0
 
 

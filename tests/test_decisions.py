@@ -573,7 +573,7 @@ def test_an_interrupt_says_what_it_leaves_behind(
         banana.task("t-1").wait()
     assert caplog.messages == [
         said,
-        "task t-1 was still running: client.task('t-1') picks it up",
+        "task t-1 is still running: resume with client.task('t-1')",
     ]
 
 
@@ -742,8 +742,8 @@ def test_a_look_needs_a_status_and_is_about_its_own_task(
     ) as caught:
         banana.task("t-1").fetch()
     other = body.get("taskId", "t-1") if isinstance(body, dict) else "t-1"
-    said = "that breaks the contract" if other == "t-1" else f"about another task, {other}"
-    assert f"got an answer {said}: " in str(caught.value)
+    said = "violates the contract" if other == "t-1" else f"is about another task, {other}"
+    assert f"the poll of task t-1 {said}: " in str(caught.value)
     assert (caught.value.status_code, caught.value.task_id) == (200, "t-1")
     assert caught.value.body == httpx.Response(200, json=body).text
 
@@ -955,7 +955,7 @@ def test_what_is_no_picture_is_refused(web: Web, content: bytes) -> None:
     web.answers.clear()
     web.will(content=content)
     with pytest.raises(
-        api.DownloadError, match=r"the response is not an image but of no stated type$"
+        api.DownloadError, match=r"the response is not an image and has no content type$"
     ):
         of(URL).read()
 
@@ -968,7 +968,7 @@ def test_what_is_no_picture_is_refused(web: Web, content: bytes) -> None:
         (206, "the server responded 206$"),
         (402, "the server responded 402$"),
         (403, "the server responded 403, so the URL may have expired"),
-        (404, r"responded 404, so .* client.task\('t-1'\).fetch\(\)$"),
+        (404, r"the server responded 404, so .* client.task\('t-1'\).fetch\(\)$"),
         (405, "the server responded 405$"),
         (409, "the server responded 409$"),
         (410, "the server responded 410, so the URL may have expired"),
@@ -1174,21 +1174,21 @@ def test_a_picture_that_a_head_does_not_show_is_asked_for_its_first_bytes(
 
 
 REACHABLE, IMAGE, SIZE = "image-is-reachable", "image-is-an-image", "image-at-most-10-mb"
-OPEN = "give an address that is open to everyone"
+OPEN = "pass a URL that is open to everyone"
 
 
 @pytest.mark.parametrize(
     ("status", "options", "rule", "said"),
     [
-        (199, {"content": PNG}, REACHABLE, f"the server answers 199: {OPEN}"),
+        (199, {"content": PNG}, REACHABLE, f"got the response 199: {OPEN}"),
         (200, {"content": PNG}, None, ""),
         (200, {"stream": Broken(PNG)}, None, ""),
         (200, {"content": PNG, "headers": {"Content-Type": "text/html"}}, None, ""),
         (299, {"content": PNG}, None, ""),
-        (300, {"content": PNG}, REACHABLE, f"the server answers 300: {OPEN}"),
-        (404, {"content": PNG}, REACHABLE, f"the server answers 404: {OPEN}"),
-        (200, {"content": b""}, IMAGE, "what is there is no picture but of no stated type"),
-        (200, {"html": "<html>"}, IMAGE, "what is there is no picture but text/html"),
+        (300, {"content": PNG}, REACHABLE, f"got the response 300: {OPEN}"),
+        (404, {"content": PNG}, REACHABLE, f"got the response 404: {OPEN}"),
+        (200, {"content": b""}, IMAGE, "is not an image and has no content type"),
+        (200, {"html": "<html>"}, IMAGE, "is not an image but text/html"),
         (
             206,
             {"content": PNG, "headers": {"Content-Range": f"bytes 0-7/{10 * MIB}"}},
@@ -1199,13 +1199,13 @@ OPEN = "give an address that is open to everyone"
             206,
             {"content": PNG, "headers": {"Content-Range": "bytes 0-7/11000000"}},
             SIZE,
-            "the picture has 10.5 MB, and 10 MB are allowed: shrink it",
+            "is 10.5 MB, but the limit is 10 MB: make it smaller",
         ),
         (
             206,
             {"content": PNG, "headers": {"Content-Range": f"bytes 0-7/{10 * MIB + 1}"}},
             SIZE,
-            "the picture has 10.0 MB, and 10 MB are allowed: shrink it",
+            "is 10.0 MB, but the limit is 10 MB: make it smaller",
         ),
         (206, {"content": PNG, "headers": {"Content-Range": "bytes 0-7/*"}}, None, ""),
         (
@@ -1218,14 +1218,14 @@ OPEN = "give an address that is open to everyone"
             200,
             {**picture(10**15 - 1), "stream": httpx.ByteStream(PNG)},
             SIZE,
-            "the picture has 953674316.4 MB, and 10 MB are allowed: shrink it",
+            "is 953674316.4 MB, but the limit is 10 MB: make it smaller",
         ),
         (200, {"stream": httpx.ByteStream(PNG.ljust(10 * MIB))}, None, ""),
         (
             200,
             {"stream": httpx.ByteStream(PNG.ljust(10 * MIB + 1))},
             SIZE,
-            "the picture has more than 10 MB, and 10 MB are allowed: shrink it",
+            "is more than 10 MB, but the limit is 10 MB: make it smaller",
         ),
     ],
 )
@@ -1239,7 +1239,7 @@ def test_a_picture_that_does_not_fit_is_refused_with_the_reason(
 ) -> None:
     web.will(405)
     web.will(status, **options)
-    assert edit() == ([(rule, f"image_urls[0] is {URL!r}: {said}")] if rule else [])
+    assert edit() == ([(rule, f"image_urls[0] ({URL!r}) {said}")] if rule else [])
 
 
 def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) -> None:
@@ -1248,10 +1248,10 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
     long = URL + "?" + "x" * 300
     with pytest.raises(api.InvalidRequest) as caught:
         banana.edit("red", [URL, URL, long], check_images=True)
-    said = f"nothing could be downloaded from there (ConnectError: no way): {OPEN}"
+    said = f"could not be requested (ConnectError: no way): {OPEN}"
     assert [(each.rule, each.field, each.message) for each in caught.value.violations] == [
-        (REACHABLE, "image_urls[1]", f"image_urls[1] is {URL!r}: {said}"),
-        (REACHABLE, "image_urls[2]", f"image_urls[2] is {long[:200]!r}: {said}"),
+        (REACHABLE, "image_urls[1]", f"image_urls[1] ({URL!r}) {said}"),
+        (REACHABLE, "image_urls[2]", f"image_urls[2] ({long[:200]!r}) {said}"),
     ]
 
 
@@ -1278,7 +1278,8 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
                 (
                     "edit-needs-image-urls",
                     "image_urls",
-                    "an edit needs image_urls: give the http(s) address of at least one picture",
+                    "image_urls is required for an edit: pass the http(s) URL of at least one "
+                    "image",
                 )
             ],
         ),
@@ -1288,8 +1289,8 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
                 (
                     "resolution-needs-pro-or-2",
                     "resolution",
-                    "resolution works only with nano-banana-pro and nano-banana-2, and the model "
-                    "is 'nano-banana-fast': choose one of those, or leave resolution out",
+                    "resolution works only with nano-banana-pro and nano-banana-2, but the model "
+                    "is 'nano-banana-fast': choose one of those models, or omit it",
                 )
             ],
         ),
@@ -1299,9 +1300,8 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
                 (
                     "resolution-needs-pro-or-2",
                     "resolution",
-                    "resolution works only with nano-banana-pro and nano-banana-2, and the model "
-                    "is nano-banana-fast (the default): choose one of those, or leave resolution "
-                    "out",
+                    "resolution works only with nano-banana-pro and nano-banana-2, but the model "
+                    "is nano-banana-fast (the default): choose one of those models, or omit it",
                 )
             ],
         ),
@@ -1311,7 +1311,7 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
                 (
                     "wide-ratio-needs-2",
                     "aspect_ratio",
-                    "aspect_ratio 8:1 works only with nano-banana-2, and the model is "
+                    "aspect_ratio 8:1 works only with nano-banana-2, but the model is "
                     "'nano-banana-pro': choose that model, or another ratio",
                 )
             ],
@@ -1323,8 +1323,8 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
                     (
                         "one-image-only",
                         "num_images",
-                        f"num_images is {count}, and one request makes one image: omit it, "
-                        "and send a request for each picture",
+                        f"num_images is {count}, but a request generates exactly one image: omit "
+                        "it, and send one request per image",
                     )
                 ],
             )
@@ -1343,8 +1343,8 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
                 (
                     "image-url-is-http",
                     "image_urls[1]",
-                    "image_urls[1] is 'ftp://a/b': give an address that starts with http:// or "
-                    "https:// and names a host; a local file has to be put on the web first",
+                    "image_urls[1] is 'ftp://a/b', which is not an http(s) URL with a host: upload "
+                    "local files first, and pass their URLs",
                 )
             ],
         ),
@@ -1362,8 +1362,8 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
                 (
                     "uri",
                     "image_urls[0]",
-                    "image_urls[0] is 'https://a/ b', which is not a valid URI; percent-encode blanks and what is "
-                    "not ASCII",
+                    "image_urls[0] is 'https://a/ b', which is not a valid URI: percent-encode "
+                    "spaces and non-ASCII characters",
                 )
             ],
         ),
@@ -1408,9 +1408,8 @@ def test_a_request_has_a_prompt_and_an_action(missing: str) -> None:
     request = {"prompt": "a cat", "action": "generate"}
     del request[missing]
     (found,) = check_request(request)
-    assert found == api.Violation(
-        "required", missing, f"{missing} is missing, and every request needs one"
-    )
+    assert found == api.Violation("required", missing, "is required")
+    assert found.message == f"{missing} is required"
 
 
 class Odd(dict[str, object]):
@@ -1461,7 +1460,7 @@ def test_an_address_of_a_picture_is_a_uri(url: str, is_uri: bool) -> None:
 def test_a_rule_and_a_violation_are_values() -> None:
     (found,) = check_request({"prompt": "a cat"})
     assert found == pickle.loads(pickle.dumps(found))  # noqa: S301
-    assert repr(found).startswith("Violation(rule='required', field='action', message=")
+    assert repr(found).startswith("Violation(rule='required', field='action', problem=")
     with pytest.raises(AttributeError):
         found.rule = "x"  # type: ignore[misc]
 
@@ -1573,7 +1572,7 @@ def test_a_name_without_a_suffix_is_taken_where_a_picture_of_any_kind_has_it(
     path = str(tmp_path / "cat")
     assert obstacle(path, overwrite=False) is None
     (tmp_path / f"cat{suffix}").touch()
-    said = f"{path}{suffix} exists; pass overwrite=True to replace it"
+    said = f"{path}{suffix} exists: pass --force to replace it"
     assert obstacle(path, overwrite=False) == said
     assert obstacle(path, overwrite=True) is None
     assert obstacle(str(tmp_path / "dog"), overwrite=False) is None
@@ -1586,9 +1585,7 @@ def test_a_name_with_a_suffix_is_taken_where_it_exists_alone(tmp_path: Path) -> 
     (tmp_path / "cat.jpeg.png").touch()
     assert obstacle(str(path), overwrite=False) is None
     path.symlink_to("nowhere")
-    assert obstacle(str(path), overwrite=False) == (
-        f"{path} exists; pass overwrite=True to replace it"
-    )
+    assert obstacle(str(path), overwrite=False) == f"{path} exists: pass --force to replace it"
 
 
 def test_a_folder_is_free_and_a_file_is_no_folder(tmp_path: Path) -> None:
@@ -1596,7 +1593,7 @@ def test_a_folder_is_free_and_a_file_is_no_folder(tmp_path: Path) -> None:
     assert obstacle(str(tmp_path), overwrite=False) is None
     assert obstacle(f"{tmp_path}/new/", overwrite=False) is None
     for path in ("file/", "file/cat.png", "file/new/cat.png"):
-        assert obstacle(f"{tmp_path}/{path}", overwrite=False) == f"{tmp_path}/file is no folder"
+        assert obstacle(f"{tmp_path}/{path}", overwrite=False) == f"{tmp_path}/file is not a folder"
 
 
 @pytest.mark.parametrize("path", ["cat.png", "new/cat.png", "", "new/"])
@@ -1618,4 +1615,4 @@ def test_a_folder_that_cannot_be_written_to_is_named(
 def test_a_name_that_no_file_can_have_is_an_obstacle() -> None:
     said = obstacle("a" * 300, overwrite=False)
     assert said is not None
-    assert said.startswith("OSError: [Errno 36] File name too long")
+    assert said.startswith("[Errno 36] File name too long")

@@ -93,12 +93,12 @@ def test_pictures_that_are_there_are_edited_and_the_key_is_not_shown_to_their_se
 @pytest.mark.parametrize(
     ("kind", "rule", "said"),
     [
-        ("missing", "image-is-reachable", "the server answers 404"),
-        ("page", "image-is-an-image", "no picture but text/html"),
-        ("called-image", "image-is-an-image", "no picture but image/png"),
-        ("large", "image-at-most-10-mb", "has 10.5 MB"),
-        ("large-range", "image-at-most-10-mb", "has 10.5 MB"),
-        ("endless", "image-at-most-10-mb", "has"),
+        ("missing", "image-is-reachable", "got the response 404"),
+        ("page", "image-is-an-image", "not an image but text/html"),
+        ("called-image", "image-is-an-image", "not an image but image/png"),
+        ("large", "image-at-most-10-mb", "is 10.5 MB"),
+        ("large-range", "image-at-most-10-mb", "is 10.5 MB"),
+        ("endless", "image-at-most-10-mb", "is"),
     ],
 )
 def test_a_picture_that_the_vendor_cannot_use_costs_nothing(

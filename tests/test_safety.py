@@ -188,4 +188,4 @@ def test_a_cancelled_wait_logs_the_task(
                 await waiting
             return task.id
 
-    assert f"client.task({asyncio.run(run())!r}) picks it up" in caplog.text
+    assert f"resume with client.task({asyncio.run(run())!r})" in caplog.text
