@@ -1,7 +1,7 @@
-"""Every decision at its edge: the last value on one side, and the first on the other.
+"""Every decision at its boundary: the last value on one side and the first on the other.
 
-The answers come from httpx's own transport, so that a thousand small changes of the code can be
-tried in minutes: `make mutants` does that.
+The responses come from httpx's mock transport, so that `make mutants` can run these tests against a
+thousand small changes of the code in minutes.
 """
 
 from __future__ import annotations
@@ -30,39 +30,39 @@ from mountsea_banana.cli._follow import _obstacle as obstacle
 from tests.conftest import KEY
 
 PNG = b"\x89PNG\r\n\x1a\n"
-URL = "https://pictures.example/a.png"
+URL = "https://images.example/a.png"
 
 
 class Web:
-    """Answers each request with the next of its answers, and with the last one for ever."""
+    """Returns its responses in order, and repeats the last one forever."""
 
     def __init__(self) -> None:
-        self.answers: list[Callable[[], httpx.Response]] = []
+        self.responses: list[Callable[[], httpx.Response]] = []
         self.requests: list[httpx.Request] = []
 
-    def will(self, status: int = 200, **options: Any) -> None:
-        """Answer with this."""
-        self.answers.append(lambda: httpx.Response(status, **options))
+    def add_response(self, status: int = 200, **options: Any) -> None:
+        """Add a response; `options` are those of `httpx.Response`."""
+        self.responses.append(lambda: httpx.Response(status, **options))
 
-    def will_fail(self, error: Exception) -> None:
-        """Give no answer."""
+    def add_exception(self, error: Exception) -> None:
+        """Raise an exception instead of the next response."""
 
         def fail() -> httpx.Response:
             raise error
 
-        self.answers.append(fail)
+        self.responses.append(fail)
 
-    def will_show(self, status: str, **fields: object) -> None:
-        """Answer a look at the task `t-1`."""
-        self.will(json={"taskId": "t-1", "status": status, **fields})
+    def add_snapshot(self, status: str, **fields: object) -> None:
+        """Add the response to a poll of the task `t-1`."""
+        self.add_response(json={"taskId": "t-1", "status": status, **fields})
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        return (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])()
+        return (self.responses.pop(0) if len(self.responses) > 1 else self.responses[0])()
 
 
 class Broken(httpx.SyncByteStream):
-    """A body that breaks off."""
+    """A response body that breaks off after `start`."""
 
     def __init__(self, start: bytes, reason: str = "cut") -> None:
         self._start, self._reason = start, reason
@@ -74,7 +74,7 @@ class Broken(httpx.SyncByteStream):
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Web:
-    """What every httpx client talks to."""
+    """The server that every httpx client talks to."""
     web = Web()
     original = httpx.Client
 
@@ -87,8 +87,8 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Web:
 
 
 @pytest.fixture
-def made(web: Web, clock: InstantClock) -> Callable[..., NanoBanana]:
-    """Return what makes a client that talks to `web` and waits no real time."""
+def make_client(web: Web, clock: InstantClock) -> Callable[..., NanoBanana]:
+    """Return a function that creates a client of `web`, which never really sleeps."""
 
     def make(**options: Any) -> NanoBanana:
         return NanoBanana(
@@ -99,28 +99,28 @@ def made(web: Web, clock: InstantClock) -> Callable[..., NanoBanana]:
 
 
 @pytest.fixture
-def banana(made: Callable[..., NanoBanana]) -> NanoBanana:
-    return made()
+def banana(make_client: Callable[..., NanoBanana]) -> NanoBanana:
+    return make_client()
 
 
 DONE = {"imageUrls": [URL]}
 
 
-# What may be sent again, and when.
+# Retries.
 
 
-def test_the_pauses_before_sending_again_double_up_to_eight_seconds(
-    web: Web, made: Callable[..., NanoBanana], clock: InstantClock
+def test_retry_delays_double_up_to_eight_seconds(
+    web: Web, make_client: Callable[..., NanoBanana], clock: InstantClock
 ) -> None:
-    web.will(429)
+    web.add_response(429)
     with pytest.raises(api.RateLimitError):
-        made(max_retries=7).generate("a cat")
+        make_client(max_retries=7).generate("a cat")
     assert clock.sleeps == [0.4375, 0.875, 1.75, 3.5, 7.0, 7.0, 7.0]
     assert len(web.requests) == 8
 
 
 @pytest.mark.parametrize(("jitter", "pause"), [(0.0, 0.375), (1.0, 0.5)])
-def test_jitter_takes_up_to_a_quarter_off_a_pause_before_sending_again(
+def test_jitter_shortens_a_retry_delay_by_up_to_a_quarter(
     web: Web,
     banana: NanoBanana,
     clock: InstantClock,
@@ -129,23 +129,23 @@ def test_jitter_takes_up_to_a_quarter_off_a_pause_before_sending_again(
     pause: float,
 ) -> None:
     monkeypatch.setattr(clock, "jitter", lambda: jitter)
-    web.will(429)
-    web.will(201, json={"taskId": "t-1"})
+    web.add_response(429)
+    web.add_response(201, json={"taskId": "t-1"})
     assert banana.generate("a cat").id == "t-1"
     assert clock.sleeps == [pause]
 
 
 @pytest.mark.parametrize("retries", [0, 1])
-def test_a_request_is_sent_again_as_often_as_that_was_allowed(
-    web: Web, made: Callable[..., NanoBanana], clock: InstantClock, retries: int
+def test_a_request_is_retried_up_to_max_retries_times(
+    web: Web, make_client: Callable[..., NanoBanana], clock: InstantClock, retries: int
 ) -> None:
-    web.will(429)
+    web.add_response(429)
     with pytest.raises(api.RateLimitError):
-        made(max_retries=retries).generate("a cat")
+        make_client(max_retries=retries).generate("a cat")
     assert (len(web.requests), len(clock.sleeps)) == (1 + retries, retries)
 
 
-NOW = 1_700_000_000  # the clock of the tests
+NOW = 1_700_000_000  # the time of an InstantClock
 
 
 def http_date(seconds: float) -> str:
@@ -153,14 +153,14 @@ def http_date(seconds: float) -> str:
 
 
 @pytest.mark.parametrize(
-    ("asked", "sleeps", "understood"),
+    ("header", "sleeps", "retry_after"),
     [
         ("0", [0.0], 0.0),
         ("1", [1.0], 1.0),
         (" 7 ", [7.0], 7.0),
         ("60", [60.0], 60.0),
         ("61", [], 61.0),
-        (http_date(NOW + 30), [30.0], 0.0),  # half a minute later it is there
+        (http_date(NOW + 30), [30.0], 0.0),  # reached after the sleep
         (http_date(NOW - 30), [0.0], 0.0),
         (http_date(NOW + 61), [], 61.0),
         ("", [0.4375], None),
@@ -171,19 +171,21 @@ def http_date(seconds: float) -> str:
         ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", [0.4375], None),
     ],
 )
-def test_retry_after_is_slept_up_to_a_minute_and_a_malformed_one_counts_as_absent(
+def test_retry_after_is_honoured_up_to_a_minute_and_ignored_if_malformed(
     web: Web,
-    made: Callable[..., NanoBanana],
+    make_client: Callable[..., NanoBanana],
     clock: InstantClock,
-    asked: str | bytes,
+    header: str | bytes,
     sleeps: list[float],
-    understood: float | None,
+    retry_after: float | None,
 ) -> None:
-    web.will(429, headers={b"Retry-After": asked.encode() if isinstance(asked, str) else asked})
+    web.add_response(
+        429, headers={b"Retry-After": header.encode() if isinstance(header, str) else header}
+    )
     with pytest.raises(api.RateLimitError) as caught:
-        made(max_retries=1).generate("a cat")
+        make_client(max_retries=1).generate("a cat")
     assert clock.sleeps == sleeps
-    assert caught.value.retry_after == understood
+    assert caught.value.retry_after == retry_after
 
 
 SUBMITTED: list[tuple[int, bool, type[Exception], bool]] = [
@@ -214,27 +216,27 @@ SUBMITTED: list[tuple[int, bool, type[Exception], bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("status", "asks", "kind", "again"), SUBMITTED)
-def test_a_submission_is_sent_again_after_429_and_after_503_with_retry_after_alone(
+@pytest.mark.parametrize(("status", "has_retry_after", "kind", "is_retried"), SUBMITTED)
+def test_a_submission_is_retried_only_after_429_or_503_with_retry_after(
     web: Web,
-    made: Callable[..., NanoBanana],
+    make_client: Callable[..., NanoBanana],
     status: int,
-    asks: bool,
+    has_retry_after: bool,
     kind: type[api.APIStatusError],
-    again: bool,
+    is_retried: bool,
 ) -> None:
-    web.will(status, headers={"Retry-After": "1"} if asks else {})
+    web.add_response(status, headers={"Retry-After": "1"} if has_retry_after else {})
     with pytest.raises(kind) as caught:
-        made(max_retries=1).generate("a cat")
+        make_client(max_retries=1).generate("a cat")
     assert type(caught.value) is kind
     assert caught.value.status_code == status
-    assert len(web.requests) == (2 if again else 1)
+    assert len(web.requests) == (2 if is_retried else 1)
     is_unknown = isinstance(caught.value, api.SubmissionUnknown)
     assert ("may have been accepted and charged" in str(caught.value)) is is_unknown
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "again"),
+    ("status", "kind", "is_retried"),
     [
         (199, api.APIStatusError, False),
         (300, api.APIStatusError, False),
@@ -247,29 +249,29 @@ def test_a_submission_is_sent_again_after_429_and_after_503_with_retry_after_alo
         (599, api.ServerError, True),
     ],
 )
-def test_a_look_is_made_again_after_429_and_every_5xx(
+def test_a_poll_is_retried_after_429_and_every_5xx(
     web: Web,
-    made: Callable[..., NanoBanana],
+    make_client: Callable[..., NanoBanana],
     status: int,
     kind: type[api.APIStatusError],
-    again: bool,
+    is_retried: bool,
 ) -> None:
-    web.will(status)
+    web.add_response(status)
     with pytest.raises(kind, match=f"task t-1: {status} ") as caught:
-        made(max_retries=1).task("t-1").fetch()
+        make_client(max_retries=1).task("t-1").fetch()
     assert type(caught.value) is kind
     assert caught.value.task_id == "t-1"
     assert "charged" not in str(caught.value)
-    assert len(web.requests) == (2 if again else 1)
+    assert len(web.requests) == (2 if is_retried else 1)
 
 
-NEVER_LEFT: list[type[Exception]] = [
+NEVER_SENT: list[type[Exception]] = [
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
     httpx.ProxyError,
 ]
-MAY_HAVE_LEFT: list[type[Exception]] = [
+MAY_HAVE_BEEN_SENT: list[type[Exception]] = [
     httpx.ReadError,
     httpx.ReadTimeout,
     httpx.WriteTimeout,
@@ -277,68 +279,70 @@ MAY_HAVE_LEFT: list[type[Exception]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", NEVER_LEFT)
-def test_a_submission_that_never_left_is_sent_again_and_has_cost_nothing(
-    web: Web, made: Callable[..., NanoBanana], kind: type[Exception]
+@pytest.mark.parametrize("kind", NEVER_SENT)
+def test_a_submission_that_was_never_sent_is_retried_and_costs_nothing(
+    web: Web, make_client: Callable[..., NanoBanana], kind: type[Exception]
 ) -> None:
-    web.will_fail(kind("no way"))
-    said = rf"^the request was not sent \({kind.__name__}: no way\); nothing was charged$"
-    with pytest.raises(api.APIConnectionError, match=said) as caught:
-        made(max_retries=1).generate("a cat")
+    web.add_exception(kind("no way"))
+    message = rf"^the request was not sent \({kind.__name__}: no way\); nothing was charged$"
+    with pytest.raises(api.APIConnectionError, match=message) as caught:
+        make_client(max_retries=1).generate("a cat")
     assert isinstance(caught.value, api.APITimeoutError) is issubclass(kind, httpx.TimeoutException)
     assert isinstance(caught.value.__cause__, kind)
     assert len(web.requests) == 2
 
 
-@pytest.mark.parametrize("kind", MAY_HAVE_LEFT)
-def test_a_submission_that_may_have_left_is_never_sent_again(
+@pytest.mark.parametrize("kind", MAY_HAVE_BEEN_SENT)
+def test_a_submission_that_may_have_been_sent_is_never_retried(
     web: Web, banana: NanoBanana, kind: type[Exception]
 ) -> None:
-    web.will_fail(kind("gone"))
-    said = (
+    web.add_exception(kind("gone"))
+    message = (
         rf"no complete response came back \({kind.__name__}: gone\). It may have been accepted and"
     )
-    with pytest.raises(api.SubmissionUnknown, match=said) as caught:
+    with pytest.raises(api.SubmissionUnknown, match=message) as caught:
         banana.generate("a cat")
     assert caught.value.task_id is None
     assert isinstance(caught.value.__cause__, kind)
     assert len(web.requests) == 1
 
 
-@pytest.mark.parametrize("kind", NEVER_LEFT + MAY_HAVE_LEFT)
-def test_a_look_without_an_answer_is_made_again(
-    web: Web, made: Callable[..., NanoBanana], kind: type[Exception]
+@pytest.mark.parametrize("kind", NEVER_SENT + MAY_HAVE_BEEN_SENT)
+def test_a_poll_without_a_response_is_retried(
+    web: Web, make_client: Callable[..., NanoBanana], kind: type[Exception]
 ) -> None:
-    web.will_fail(kind(""))
-    said = rf"^the poll of task t-1 got no response \({kind.__name__}\); nothing was charged$"
-    with pytest.raises(api.APIConnectionError, match=said) as caught:
-        made(max_retries=1).task("t-1").fetch()
+    web.add_exception(kind(""))
+    message = rf"^the poll of task t-1 got no response \({kind.__name__}\); nothing was charged$"
+    with pytest.raises(api.APIConnectionError, match=message) as caught:
+        make_client(max_retries=1).task("t-1").fetch()
     assert isinstance(caught.value, api.APITimeoutError) is issubclass(kind, httpx.TimeoutException)
     assert caught.value.task_id == "t-1"
     assert len(web.requests) == 2
 
 
-def test_a_look_whose_answer_broke_off_is_made_again(web: Web, banana: NanoBanana) -> None:
-    web.will(stream=Broken(b'{"taskId": "t-1", "status": "pending"}'))
-    web.will_show("pending")
+def test_a_poll_with_an_incomplete_response_is_retried(web: Web, banana: NanoBanana) -> None:
+    web.add_response(stream=Broken(b'{"taskId": "t-1", "status": "pending"}'))
+    web.add_snapshot("pending")
     assert banana.task("t-1").fetch().status == "pending"
     assert len(web.requests) == 2
 
 
-def test_a_refusal_that_broke_off_has_that_as_its_cause(web: Web, banana: NanoBanana) -> None:
-    web.will(400, stream=Broken(b"no"))
+def test_an_incomplete_error_response_has_the_fault_as_its_cause(
+    web: Web, banana: NanoBanana
+) -> None:
+    web.add_response(400, stream=Broken(b"no"))
     with pytest.raises(api.BadRequestError, match=r"400 Bad Request: no$") as caught:
         banana.generate("a cat")
     assert isinstance(caught.value.__cause__, httpx.ReadError)
 
 
-# How a task is waited for.
+# Waiting.
 
 
-def test_the_pauses_between_looks_grow_up_to_ten_seconds_and_the_last_look_is_at_the_end(
+def test_pauses_grow_to_ten_seconds_and_the_last_poll_is_a_second_before_the_deadline(
     web: Web, banana: NanoBanana, clock: InstantClock
 ) -> None:
-    web.will_show("processing")
+    web.add_snapshot("processing")
     with pytest.raises(api.WaitTimeout, match=r"^task t-1 was still running after 60 s: pick"):
         banana.task("t-1").wait(timeout=60)
     pauses = [3.375, 4.5, 5.85, 7.2, 9.0, 9.0, 9.0, 9.0]
@@ -347,7 +351,7 @@ def test_the_pauses_between_looks_grow_up_to_ten_seconds_and_the_last_look_is_at
 
 
 @pytest.mark.parametrize(("jitter", "pauses"), [(0.0, [3.0, 4.0]), (1.0, [3.75, 5.0])])
-def test_jitter_takes_up_to_a_fifth_off_a_pause_between_looks(
+def test_jitter_shortens_a_pause_between_polls_by_up_to_a_fifth(
     web: Web,
     banana: NanoBanana,
     clock: InstantClock,
@@ -357,8 +361,8 @@ def test_jitter_takes_up_to_a_fifth_off_a_pause_between_looks(
 ) -> None:
     monkeypatch.setattr(clock, "jitter", lambda: jitter)
     for status in ("pending", "processing"):
-        web.will_show(status)
-    web.will_show("completed", result=DONE)
+        web.add_snapshot(status)
+    web.add_snapshot("completed", result=DONE)
     assert banana.task("t-1").wait().image_urls == [URL]
     assert clock.sleeps == pytest.approx(pauses)
 
@@ -374,10 +378,10 @@ def test_jitter_takes_up_to_a_fifth_off_a_pause_between_looks(
         (4.5, [3.375, 0.125, 1.0]),
     ],
 )
-def test_a_second_is_kept_for_the_last_look(
+def test_a_second_is_reserved_for_the_last_poll(
     web: Web, banana: NanoBanana, clock: InstantClock, timeout: float, sleeps: list[float]
 ) -> None:
-    web.will_show("pending")
+    web.add_snapshot("pending")
     with pytest.raises(api.WaitTimeout):
         banana.task("t-1").wait(timeout=timeout)
     assert clock.sleeps == sleeps
@@ -385,7 +389,7 @@ def test_a_second_is_kept_for_the_last_look(
 
 
 @pytest.mark.parametrize(
-    ("asked", "timeout", "sleeps"),
+    ("retry_after", "timeout", "sleeps"),
     [
         (2, 600, [3.375]),
         (20, 600, [20.0]),
@@ -397,21 +401,21 @@ def test_a_second_is_kept_for_the_last_look(
         (10, 10.5, [10.0]),
     ],
 )
-def test_a_wait_sleeps_as_long_as_the_server_asks_where_its_deadline_allows(
+def test_a_wait_sleeps_as_long_as_the_server_asks_if_the_deadline_allows(
     web: Web,
     banana: NanoBanana,
     clock: InstantClock,
-    asked: int,
+    retry_after: int,
     timeout: float,
     sleeps: list[float] | None,
 ) -> None:
-    web.will(429, headers={"Retry-After": f"{asked}"})
-    web.will_show("completed", result=DONE)
+    web.add_response(429, headers={"Retry-After": f"{retry_after}"})
+    web.add_snapshot("completed", result=DONE)
     task = banana.task("t-1")
     if sleeps is None:
         with pytest.raises(api.RateLimitError) as caught:
             task.wait(timeout=timeout)
-        assert caught.value.retry_after == asked
+        assert caught.value.retry_after == retry_after
     elif sleeps == [timeout]:
         with pytest.raises(api.WaitTimeout):
             task.wait(timeout=timeout)
@@ -420,18 +424,18 @@ def test_a_wait_sleeps_as_long_as_the_server_asks_where_its_deadline_allows(
     assert clock.sleeps == (sleeps or [])
 
 
-def test_what_a_server_asked_once_does_not_hold_after_the_next_look(
+def test_retry_after_applies_only_until_the_next_poll(
     web: Web, banana: NanoBanana, clock: InstantClock
 ) -> None:
-    web.will(503, headers={"Retry-After": "20"})
-    web.will_show("pending")
-    web.will_show("completed", result=DONE)
+    web.add_response(503, headers={"Retry-After": "20"})
+    web.add_snapshot("pending")
+    web.add_snapshot("completed", result=DONE)
     banana.task("t-1").wait()
     assert clock.sleeps == [20.0, 4.5]
 
 
 @pytest.mark.parametrize(
-    ("status", "goes_on"),
+    ("status", "continues"),
     [
         (199, True),
         (302, True),
@@ -451,12 +455,12 @@ def test_what_a_server_asked_once_does_not_hold_after_the_next_look(
         (599, True),
     ],
 )
-def test_a_wait_goes_on_after_a_failed_look_unless_it_is_a_4xx_that_stays(
-    web: Web, banana: NanoBanana, status: int, goes_on: bool
+def test_a_wait_continues_after_a_failed_poll_unless_the_status_is_a_permanent_4xx(
+    web: Web, banana: NanoBanana, status: int, continues: bool
 ) -> None:
-    web.will(status)
-    web.will_show("completed", result=DONE)
-    if goes_on:
+    web.add_response(status)
+    web.add_snapshot("completed", result=DONE)
+    if continues:
         assert banana.task("t-1").wait().image_urls == [URL]
     else:
         with pytest.raises(api.APIStatusError) as caught:
@@ -465,27 +469,27 @@ def test_a_wait_goes_on_after_a_failed_look_unless_it_is_a_4xx_that_stays(
 
 
 @pytest.mark.parametrize(
-    "failing",
+    "add_failure",
     [
-        lambda web: web.will_fail(httpx.ReadTimeout("")),
-        lambda web: web.will(200, text="<html>"),
-        lambda web: web.will(200, stream=Broken(b"{")),
+        lambda web: web.add_exception(httpx.ReadTimeout("")),
+        lambda web: web.add_response(200, text="<html>"),
+        lambda web: web.add_response(200, stream=Broken(b"{")),
     ],
 )
-def test_a_wait_names_the_last_look_as_its_cause_where_that_failed(
-    web: Web, banana: NanoBanana, failing: Callable[[Web], None]
+def test_a_wait_timeout_has_the_last_failed_poll_as_its_cause(
+    web: Web, banana: NanoBanana, add_failure: Callable[[Web], None]
 ) -> None:
-    web.will_show("pending")
-    failing(web)
+    web.add_snapshot("pending")
+    add_failure(web)
     with pytest.raises(api.WaitTimeout, match=r"client.task\('t-1'\)$") as caught:
         banana.task("t-1").wait(timeout=5)
     assert isinstance(caught.value.__cause__, api.NanoBananaError)
     assert caught.value.task_id == "t-1"
 
 
-def test_a_wait_whose_last_look_came_has_no_cause(web: Web, banana: NanoBanana) -> None:
-    web.will(500)
-    web.will_show("pending")
+def test_a_wait_timeout_after_a_successful_poll_has_no_cause(web: Web, banana: NanoBanana) -> None:
+    web.add_response(500)
+    web.add_snapshot("pending")
     with pytest.raises(api.WaitTimeout) as caught:
         banana.task("t-1").wait(timeout=5)
     assert caught.value.__cause__ is None
@@ -507,16 +511,16 @@ def test_a_wait_whose_last_look_came_has_no_cause(web: Web, banana: NanoBanana) 
         ("timeout", True),
     ],
 )
-def test_a_status_is_open_or_final(status: str, is_final: bool) -> None:
+def test_a_status_is_either_open_or_final(status: str, is_final: bool) -> None:
     assert TaskResult("t-1", status, {}).is_final is is_final
 
 
-def test_each_unknown_status_is_warned_of_once(
+def test_each_unknown_status_causes_one_warning(
     web: Web, banana: NanoBanana, recwarn: pytest.WarningsRecorder
 ) -> None:
     for status in ("dreaming", "queued", "dreaming", "baking", "baking", "dreaming"):
-        web.will_show(status)
-    web.will_show("completed", result=DONE)
+        web.add_snapshot(status)
+    web.add_snapshot("completed", result=DONE)
     banana.task("t-1").wait()
     assert [str(each.message) for each in recwarn] == [
         "task t-1 has the unknown status 'dreaming'",
@@ -524,8 +528,8 @@ def test_each_unknown_status_is_warned_of_once(
     ]
 
 
-def test_a_task_that_failed_says_why(web: Web, banana: NanoBanana) -> None:
-    web.will_show("failed", errorMessage="too odd", errorCode=7, traceId="trace")
+def test_a_failed_task_raises_with_the_vendors_reason(web: Web, banana: NanoBanana) -> None:
+    web.add_snapshot("failed", errorMessage="too odd", errorCode=7, traceId="trace")
     with pytest.raises(api.TaskFailed, match=r"^task t-1 ended as failed: too odd$") as caught:
         banana.task("t-1").wait()
     error = caught.value
@@ -533,16 +537,18 @@ def test_a_task_that_failed_says_why(web: Web, banana: NanoBanana) -> None:
     assert (error.error_code, error.trace_id) == (7, "trace")
 
 
-def test_a_task_that_was_cancelled_without_a_reason_says_so(web: Web, banana: NanoBanana) -> None:
-    web.will_show("cancelled")
+def test_the_error_of_a_cancelled_task_mentions_a_missing_reason(
+    web: Web, banana: NanoBanana
+) -> None:
+    web.add_snapshot("cancelled")
     with pytest.raises(api.TaskFailed, match=r"ended as cancelled: the server gave no reason$"):
         banana.task("t-1").wait()
 
 
-def test_a_completed_task_without_a_picture_shows_what_there_was(
+def test_a_completed_task_without_an_image_raises_with_the_whole_response(
     web: Web, banana: NanoBanana
 ) -> None:
-    web.will_show("completed", result={"note": "x" * 600})
+    web.add_snapshot("completed", result={"note": "x" * 600})
     with pytest.raises(api.UnexpectedResponse, match=r"but has no image URL: {'taskId'") as caught:
         banana.task("t-1").wait()
     assert (caught.value.status_code, caught.value.task_id) == (200, "t-1")
@@ -551,7 +557,7 @@ def test_a_completed_task_without_a_picture_shows_what_there_was(
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_says_what_it_leaves_behind(
+def test_an_interrupt_logs_what_may_be_charged_or_is_still_running(
     web: Web,
     banana: NanoBanana,
     clock: InstantClock,
@@ -564,59 +570,61 @@ def test_an_interrupt_says_what_it_leaves_behind(
 
     monkeypatch.setattr(clock, "sleep", sleep)
     caplog.set_level(logging.WARNING)
-    web.will(429)
+    web.add_response(429)
     with pytest.raises(interrupt) as caught:
         banana.generate("a cat")
-    said = "a submission was interrupted before its response: it may have been accepted and charged"
-    assert caught.value.__notes__ == [said]
+    message = (
+        "a submission was interrupted before its response: it may have been accepted and charged"
+    )
+    assert caught.value.__notes__ == [message]
     with pytest.raises(interrupt):
         banana.task("t-1").wait()
     assert caplog.messages == [
-        said,
+        message,
         "task t-1 is still running: resume with client.task('t-1')",
     ]
 
 
-def test_an_error_of_the_callers_own_leaves_a_wait_without_a_word(
+def test_an_error_in_on_update_propagates_without_a_log_message(
     web: Web, banana: NanoBanana, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(look: object) -> None:
+    def fail(result: object) -> None:
         raise LookupError("mine")
 
-    web.will_show("pending")
+    web.add_snapshot("pending")
     with pytest.raises(LookupError, match="mine"):
         banana.task("t-1").wait(on_update=fail)
     assert not [each for each in caplog.records if each.name == "mountsea_banana"]
 
 
-def test_a_wait_counts_from_its_own_start_and_ends_where_a_sleep_takes_longer(
+def test_a_wait_counts_from_its_own_start_and_ends_even_if_sleeps_overrun(
     web: Web, banana: NanoBanana, clock: InstantClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sleep = clock.sleep
     monkeypatch.setattr(clock, "sleep", lambda seconds: sleep(seconds + 0.25))
     clock.now = 5.0
-    web.will_show("pending")
+    web.add_snapshot("pending")
     with pytest.raises(api.WaitTimeout):
         banana.task("t-1").wait(timeout=10)
     assert clock.now == 5 + 10 + 0.25
 
 
-def test_a_look_that_outlasts_the_deadline_is_the_last(
+def test_a_poll_that_outlasts_the_deadline_is_the_last(
     web: Web, banana: NanoBanana, clock: InstantClock
 ) -> None:
     clock.now = 5.0
-    web.will_show("pending")
+    web.add_snapshot("pending")
     with pytest.raises(api.WaitTimeout):
-        banana.task("t-1").wait(timeout=10, on_update=lambda look: clock.sleep(11))
+        banana.task("t-1").wait(timeout=10, on_update=lambda _: clock.sleep(11))
     assert clock.sleeps == [11, 0.0]
     assert len(web.requests) == 1
 
 
-# What an answer means.
+# Reading responses.
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "warned"),
+    ("status", "body", "warning"),
     [
         (201, {"taskId": "t-1"}, None),
         (201, {"taskId": "t-1", "data": {}}, None),
@@ -627,26 +635,26 @@ def test_a_look_that_outlasts_the_deadline_is_the_last(
         (201, {"data": {"taskId": "t-1"}}, "was wrapped in `data`; task t-1 is safe"),
     ],
 )
-def test_the_id_of_a_new_task_is_read_and_what_is_odd_is_warned_of(
+def test_the_task_id_is_read_and_deviations_from_the_contract_cause_a_warning(
     web: Web,
     banana: NanoBanana,
     recwarn: pytest.WarningsRecorder,
     status: int,
     body: object,
-    warned: str | None,
+    warning: str | None,
 ) -> None:
-    web.will(status, json=body)
+    web.add_response(status, json=body)
     assert banana.generate("a cat").id == "t-1"
-    said = [str(each.message) for each in recwarn]
-    assert len(said) == (1 if warned else 0)
-    assert (warned or "") in "".join(said)
+    messages = [str(each.message) for each in recwarn]
+    assert len(messages) == (1 if warning else 0)
+    assert (warning or "") in "".join(messages)
 
 
 @pytest.mark.parametrize("value", ["é".encode("latin-1"), "é".encode(), b"\xff\xfe"])
-def test_a_header_that_is_not_ascii_costs_no_task(
+def test_a_non_ascii_header_does_not_lose_the_task(
     web: Web, banana: NanoBanana, value: bytes
 ) -> None:
-    web.will(201, json={"taskId": "t-1"}, headers={b"X-Cache": value})
+    web.add_response(201, json={"taskId": "t-1"}, headers={b"X-Cache": value})
     assert banana.generate("a cat").id == "t-1"
 
 
@@ -668,35 +676,35 @@ def test_a_header_that_is_not_ascii_costs_no_task(
         None,
     ],
 )
-def test_an_answer_without_a_readable_id_is_kept_whole(
+def test_a_response_without_a_readable_id_is_kept_in_full(
     web: Web, banana: NanoBanana, body: object
 ) -> None:
-    web.will(201, json=body)
-    said = r"accepted \(201\), but its response .* It may have been charged: do not resend it"
-    with pytest.raises(api.SubmissionUnreadable, match=said) as caught:
+    web.add_response(201, json=body)
+    message = r"accepted \(201\), but its response .* It may have been charged: do not resend it"
+    with pytest.raises(api.SubmissionUnreadable, match=message) as caught:
         banana.generate("a cat")
     assert (caught.value.status_code, caught.value.task_id) == (201, None)
     assert caught.value.body == httpx.Response(200, json=body).text
 
 
-def test_an_id_in_an_answer_that_is_no_json_is_kept(web: Web, banana: NanoBanana) -> None:
-    web.will(201, text='"taskId" : "t-1"}')
+def test_a_task_id_in_a_response_that_is_not_json_is_kept(web: Web, banana: NanoBanana) -> None:
+    web.add_response(201, text='"taskId" : "t-1"}')
     with pytest.raises(api.SubmissionUnreadable, match="Task t-1 is safe: do not") as caught:
         banana.generate("a cat")
     assert caught.value.task_id == "t-1"
 
 
-def test_an_id_in_an_answer_that_broke_off_is_kept(web: Web, banana: NanoBanana) -> None:
-    web.will(201, stream=Broken(b'{"taskId": "t-1"'))
-    said = r"ReadError: cut\). Task t-1 was created: pick the task up with client.task\('t-1'\)$"
-    with pytest.raises(api.SubmissionUnknown, match=said) as caught:
+def test_a_task_id_in_an_incomplete_response_is_kept(web: Web, banana: NanoBanana) -> None:
+    web.add_response(201, stream=Broken(b'{"taskId": "t-1"'))
+    message = r"ReadError: cut\). Task t-1 was created: pick the task up with client.task\('t-1'\)$"
+    with pytest.raises(api.SubmissionUnknown, match=message) as caught:
         banana.generate("a cat")
     assert caught.value.task_id == "t-1"
     assert isinstance(caught.value.__cause__, httpx.ReadError)
 
 
-def test_an_id_in_a_refusal_is_kept(web: Web, banana: NanoBanana) -> None:
-    web.will(500, json={"taskId": "t-1", "traceId": "trace"})
+def test_a_task_id_in_an_error_response_is_kept(web: Web, banana: NanoBanana) -> None:
+    web.add_response(500, json={"taskId": "t-1", "traceId": "trace"})
     with pytest.raises(api.SubmissionServerError, match=r"^500 Internal Server Error: ") as caught:
         banana.generate("a cat")
     assert (caught.value.task_id, caught.value.trace_id) == ("t-1", "trace")
@@ -705,10 +713,10 @@ def test_an_id_in_a_refusal_is_kept(web: Web, banana: NanoBanana) -> None:
 @pytest.mark.parametrize(
     ("digits", "kind"), [("9" * 4300, int), ("9" * 4301, float), ("1", int), ("1.5", float)]
 )
-def test_a_number_of_thousands_of_digits_costs_no_answer(
+def test_a_number_with_thousands_of_digits_does_not_lose_the_response(
     web: Web, banana: NanoBanana, digits: str, kind: type
 ) -> None:
-    web.will(text=f'{{"taskId": "t-1", "status": "x", "n": {digits}}}')
+    web.add_response(text=f'{{"taskId": "t-1", "status": "x", "n": {digits}}}')
     assert type(banana.task("t-1").fetch().raw["n"]) is kind
 
 
@@ -729,38 +737,38 @@ def test_a_number_of_thousands_of_digits_costs_no_answer(
         (None, None),
     ],
 )
-def test_a_look_needs_a_status_and_is_about_its_own_task(
+def test_a_poll_needs_a_response_with_a_status_about_its_own_task(
     web: Web, banana: NanoBanana, body: Any, status: str | None
 ) -> None:
-    web.will(json=body)
+    web.add_response(json=body)
     if status:
-        look = banana.task("t-1").fetch()
-        assert (look.task_id, look.status, look.raw) == ("t-1", status, body)
+        result = banana.task("t-1").fetch()
+        assert (result.task_id, result.status, result.raw) == ("t-1", status, body)
         return
     with pytest.raises(
         api.UnexpectedResponse, match=r"^the response to the poll of task t-1 "
     ) as caught:
         banana.task("t-1").fetch()
     other = body.get("taskId", "t-1") if isinstance(body, dict) else "t-1"
-    said = "violates the contract" if other == "t-1" else f"is about another task, {other}"
-    assert f"the poll of task t-1 {said}: " in str(caught.value)
+    problem = "violates the contract" if other == "t-1" else f"is about another task, {other}"
+    assert f"the poll of task t-1 {problem}: " in str(caught.value)
     assert (caught.value.status_code, caught.value.task_id) == (200, "t-1")
     assert caught.value.body == httpx.Response(200, json=body).text
 
 
-def test_a_wrapped_look_is_read_and_warned_of(web: Web, banana: NanoBanana) -> None:
-    web.will(json={"data": {"taskId": "t-1", "status": "x", "more": 1}})
+def test_a_wrapped_poll_response_is_read_with_a_warning(web: Web, banana: NanoBanana) -> None:
+    web.add_response(json={"data": {"taskId": "t-1", "status": "x", "more": 1}})
     with pytest.warns(
         api.ContractWarning, match="^the response about task t-1 was wrapped in"
-    ) as w:
+    ) as caught:
         assert banana.task("t-1").fetch().raw == {"taskId": "t-1", "status": "x", "more": 1}
-    assert len(w) == 1
+    assert len(caught) == 1
 
 
-def test_no_warning_costs_a_task(
+def test_a_warning_turned_into_an_error_does_not_lose_the_task(
     web: Web, banana: NanoBanana, caplog: pytest.LogCaptureFixture
 ) -> None:
-    web.will(200, json={"taskId": "t-1"})  # the tests' own warnings are errors
+    web.add_response(200, json={"taskId": "t-1"})  # pytest turns warnings into errors
     assert banana.generate("a cat").id == "t-1"
     assert caplog.messages == [
         "a submission got the status 200 instead of 201; its task id was read"
@@ -768,18 +776,18 @@ def test_no_warning_costs_a_task(
 
 
 @pytest.mark.parametrize("key", ["KEY-1", "test-token"])
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_an_echoed_key_is_taken_out_of_what_a_look_holds(web: Web, key: str, wrapped: bool) -> None:
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_an_echoed_key_is_redacted_in_a_snapshot(web: Web, key: str, is_wrapped: bool) -> None:
     inner = {"taskId": "t-1", "status": "x", "echo": key}
-    web.will(json={"data": inner} if wrapped else inner)
+    web.add_response(json={"data": inner} if is_wrapped else inner)
     with NanoBanana(key, base_url="https://api.example") as banana, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        look = banana.task("t-1").fetch()
-    assert look.raw == {"taskId": "t-1", "status": "x", "echo": "[redacted]"}
+        result = banana.task("t-1").fetch()
+    assert result.raw == {"taskId": "t-1", "status": "x", "echo": "[redacted]"}
 
 
-def test_an_answer_that_is_no_json_without_the_key_keeps_its_task(web: Web) -> None:
-    web.will(201, text='{"data": {"taskId": "t-1", "n": 777}}')
+def test_a_response_that_is_not_json_once_redacted_keeps_its_task(web: Web) -> None:
+    web.add_response(201, text='{"data": {"taskId": "t-1", "n": 777}}')
     with (
         NanoBanana("777", base_url="https://api.example") as banana,
         pytest.raises(api.SubmissionUnreadable, match="Task t-1 is safe") as caught,
@@ -788,21 +796,21 @@ def test_an_answer_that_is_no_json_without_the_key_keeps_its_task(web: Web) -> N
     assert caught.value.body == '{"data": {"taskId": "t-1", "n": [redacted]}}'
 
 
-def test_a_fault_that_quotes_the_key_is_shown_without_it(
-    web: Web, made: Callable[..., NanoBanana]
+def test_a_fault_that_quotes_the_key_is_redacted(
+    web: Web, make_client: Callable[..., NanoBanana]
 ) -> None:
-    web.will(stream=Broken(b"", f"bad header {KEY}"))
+    web.add_response(stream=Broken(b"", f"bad header {KEY}"))
     with pytest.raises(api.UnexpectedResponse) as caught:
-        made(max_retries=0).task("t-1").fetch()
+        make_client(max_retries=0).task("t-1").fetch()
     assert str(caught.value.__cause__) == "bad header [redacted]"
 
 
-def test_a_broken_off_look_is_no_result_whatever_came(
-    web: Web, made: Callable[..., NanoBanana]
+def test_an_incomplete_poll_response_is_never_a_result(
+    web: Web, make_client: Callable[..., NanoBanana]
 ) -> None:
-    web.will(stream=Broken(b'{"taskId": "t-1", "status": "completed"}'))
+    web.add_response(stream=Broken(b'{"taskId": "t-1", "status": "completed"}'))
     with pytest.raises(api.UnexpectedResponse) as caught:
-        made(max_retries=0).task("t-1").fetch()
+        make_client(max_retries=0).task("t-1").fetch()
     assert isinstance(caught.value.__cause__, httpx.ReadError)
 
 
@@ -816,17 +824,17 @@ def test_a_broken_off_look_is_no_result_whatever_came(
         (b"", {}, None),
     ],
 )
-def test_the_trace_id_stands_in_the_body_or_in_a_header(
+def test_the_trace_id_comes_from_the_body_or_a_header(
     web: Web, banana: NanoBanana, body: bytes, headers: dict[str, str], trace_id: str | None
 ) -> None:
-    web.will(404, content=body, headers=headers)
+    web.add_response(404, content=body, headers=headers)
     with pytest.raises(api.NotFoundError) as caught:
         banana.task("t-1").fetch()
     assert caught.value.trace_id == trace_id
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "excerpt"),
     [
         (b'{"message": " no ", "error": "x"}', "no"),
         (b'{"message": " ", "errorMessage": "no"}', "no"),
@@ -840,28 +848,28 @@ def test_the_trace_id_stands_in_the_body_or_in_a_header(
         (b"", "the body is empty"),
     ],
 )
-def test_an_error_quotes_what_the_server_said_in_short(
-    web: Web, banana: NanoBanana, body: bytes, said: str
+def test_an_error_quotes_an_excerpt_of_the_response(
+    web: Web, banana: NanoBanana, body: bytes, excerpt: str
 ) -> None:
-    web.will(404, content=body)
+    web.add_response(404, content=body)
     with pytest.raises(api.NotFoundError) as caught:
         banana.task("t-1").fetch()
-    assert str(caught.value) == f"task t-1: 404 Not Found: {said}"
+    assert str(caught.value) == f"task t-1: 404 Not Found: {excerpt}"
     assert caught.value.body == body.decode()
 
 
-def test_a_status_without_a_name_is_told_all_the_same(web: Web, banana: NanoBanana) -> None:
-    web.will(499)
+def test_a_status_without_a_name_is_reported_by_its_number(web: Web, banana: NanoBanana) -> None:
+    web.add_response(499)
     with pytest.raises(api.APIStatusError, match=r"^499 unknown status: the body is empty$"):
         banana.generate("a cat")
 
 
 @pytest.mark.parametrize(("size", "is_read"), [(8 * 2**20, True), (8 * 2**20 + 1, False)])
-def test_an_answer_of_up_to_eight_mebibytes_is_read(
-    web: Web, made: Callable[..., NanoBanana], size: int, is_read: bool
+def test_a_response_of_up_to_eight_mebibytes_is_read(
+    web: Web, make_client: Callable[..., NanoBanana], size: int, is_read: bool
 ) -> None:
-    web.will(content=b'{"status": "x"}'.ljust(size))
-    task = made(max_retries=0).task("t-1")
+    web.add_response(content=b'{"status": "x"}'.ljust(size))
+    task = make_client(max_retries=0).task("t-1")
     if is_read:
         assert task.fetch().status == "x"
     else:
@@ -869,7 +877,7 @@ def test_an_answer_of_up_to_eight_mebibytes_is_read(
             task.fetch()
 
 
-# What a result holds.
+# Results.
 
 
 @pytest.mark.parametrize(
@@ -883,16 +891,16 @@ def test_an_answer_of_up_to_eight_mebibytes_is_read(
         ({}, None),
     ],
 )
-def test_an_error_code_is_a_number_or_a_text(raw: dict[str, object], expected: object) -> None:
+def test_an_error_code_is_a_number_or_a_string(raw: dict[str, object], expected: object) -> None:
     assert TaskResult("t-1", "failed", raw).error_code == expected
 
 
-@pytest.mark.parametrize("none", ["2026-01-01T00:00:00", "soon", "", 5, None])
-def test_a_date_has_a_zone(none: object) -> None:
-    raw = {"createdAt": "2026-01-01T00:00:00Z", "finishedAt": none}
-    look = TaskResult("t-1", "completed", raw)
-    assert look.created_at == datetime(2026, 1, 1, tzinfo=UTC)
-    assert look.finished_at is None
+@pytest.mark.parametrize("date", ["2026-01-01T00:00:00", "soon", "", 5, None])
+def test_a_date_without_a_time_zone_is_ignored(date: object) -> None:
+    raw = {"createdAt": "2026-01-01T00:00:00Z", "finishedAt": date}
+    result = TaskResult("t-1", "completed", raw)
+    assert result.created_at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert result.finished_at is None
 
 
 @pytest.mark.parametrize(
@@ -906,22 +914,24 @@ def test_a_date_has_a_zone(none: object) -> None:
         ("a", []),
     ],
 )
-def test_every_address_of_a_picture_is_found_once(result: object, urls: list[str]) -> None:
+def test_every_image_url_is_found_once(result: object, urls: list[str]) -> None:
     assert TaskResult("t-1", "completed", {"result": result}).image_urls == urls
 
 
-def test_a_result_is_a_value() -> None:
-    look = TaskResult("t-1", "pending", {"x": 1})
-    assert look == TaskResult("t-1", "pending", {"x": 1}) != TaskResult("t-2", "pending", {"x": 1})
-    assert pickle.loads(pickle.dumps(look)) == look  # noqa: S301
+def test_results_are_immutable_compare_by_value_and_pickle() -> None:
+    result = TaskResult("t-1", "pending", {"x": 1})
+    assert (
+        result == TaskResult("t-1", "pending", {"x": 1}) != TaskResult("t-2", "pending", {"x": 1})
+    )
+    assert pickle.loads(pickle.dumps(result)) == result  # noqa: S301
     with pytest.raises(AttributeError):
-        look.status = "completed"  # type: ignore[misc]
+        result.status = "completed"  # type: ignore[misc]
 
 
-# A downloaded picture.
+# Downloads.
 
 
-def of(*urls: str, task_id: str = "t-1") -> TaskResult:
+def completed(*urls: str, task_id: str = "t-1") -> TaskResult:
     return TaskResult(task_id, "completed", {"result": {"imageUrls": urls and list(urls)}})
 
 
@@ -935,33 +945,33 @@ def of(*urls: str, task_id: str = "t-1") -> TaskResult:
         (b"\0\0\0\x20ftypavif", ".avif"),
     ],
 )
-def test_a_picture_is_known_by_its_first_bytes(
+def test_an_image_format_is_detected_by_its_first_bytes(
     web: Web, tmp_path: Path, content: bytes, suffix: str
 ) -> None:
-    web.will(content=content)
-    assert of(URL).save(tmp_path / "cat") == tmp_path / f"cat{suffix}"
-    assert (tmp_path / f"cat{suffix}").read_bytes() == content == of(URL).read()
+    web.add_response(content=content)
+    assert completed(URL).save(tmp_path / "cat") == tmp_path / f"cat{suffix}"
+    assert (tmp_path / f"cat{suffix}").read_bytes() == content == completed(URL).read()
     assert "authorization" not in web.requests[0].headers
 
 
 @pytest.mark.parametrize("content", [b"", b"x" + PNG, b"RIFF\n\n\n\nWAVE", b"GIF88a", b"<html>"])
-def test_what_is_no_picture_is_refused(web: Web, content: bytes) -> None:
-    web.will(content=content, headers={"Content-Type": "image/png"})
+def test_a_download_that_is_not_an_image_is_rejected(web: Web, content: bytes) -> None:
+    web.add_response(content=content, headers={"Content-Type": "image/png"})
     with pytest.raises(
         api.DownloadError, match=r"the response is not an image but image/png$"
     ) as caught:
-        of(URL).read()
+        completed(URL).read()
     assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
-    web.answers.clear()
-    web.will(content=content)
+    web.responses.clear()
+    web.add_response(content=content)
     with pytest.raises(
         api.DownloadError, match=r"the response is not an image and has no content type$"
     ):
-        of(URL).read()
+        completed(URL).read()
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "reason"),
     [
         (199, "the server responded 199$"),
         (201, "the server responded 201$"),
@@ -976,36 +986,34 @@ def test_what_is_no_picture_is_refused(web: Web, content: bytes) -> None:
         (500, "the server responded 500$"),
     ],
 )
-def test_a_download_that_is_not_answered_200_says_so(web: Web, status: int, said: str) -> None:
-    web.will(status, content=PNG)
-    with pytest.raises(api.DownloadError, match=f"downloaded from {URL}: {said}") as caught:
-        of(URL).read()
+def test_a_download_reports_a_status_other_than_200(web: Web, status: int, reason: str) -> None:
+    web.add_response(status, content=PNG)
+    with pytest.raises(api.DownloadError, match=f"downloaded from {URL}: {reason}") as caught:
+        completed(URL).read()
     assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
 
 
-def test_a_download_that_fails_has_the_reason_as_its_cause(web: Web) -> None:
-    web.will(stream=Broken(PNG))
-    web.will_fail(httpx.ConnectError("no way"))
-    for kind, said in ((httpx.ReadError, "ReadError: cut"), (httpx.ConnectError, "no way")):
-        with pytest.raises(api.DownloadError, match=said) as caught:
-            of(URL).read()
+def test_a_failed_download_has_the_exception_as_its_cause(web: Web) -> None:
+    web.add_response(stream=Broken(PNG))
+    web.add_exception(httpx.ConnectError("no way"))
+    for kind, reason in ((httpx.ReadError, "ReadError: cut"), (httpx.ConnectError, "no way")):
+        with pytest.raises(api.DownloadError, match=reason) as caught:
+            completed(URL).read()
         assert isinstance(caught.value.__cause__, kind)
 
 
 @pytest.mark.parametrize(("limit", "is_read"), [(8, True), (7, False)])
-def test_a_picture_may_have_as_many_bytes_as_are_allowed(
-    web: Web, limit: int, is_read: bool
-) -> None:
-    web.will(content=PNG)
+def test_an_image_may_have_up_to_max_bytes(web: Web, limit: int, is_read: bool) -> None:
+    web.add_response(content=PNG)
     if is_read:
-        assert of(URL).read(max_bytes=limit) == PNG
+        assert completed(URL).read(max_bytes=limit) == PNG
     else:
         with pytest.raises(api.DownloadError, match=f"longer than {limit} bytes"):
-            of(URL).read(max_bytes=limit)
+            completed(URL).read(max_bytes=limit)
 
 
 @pytest.mark.parametrize("method", [TaskResult.read, TaskResult.save])
-def test_a_picture_may_have_64_mebibytes_and_take_a_minute_unless_told_otherwise(
+def test_a_download_is_limited_to_64_mebibytes_and_a_minute_by_default(
     method: Callable[..., object],
 ) -> None:
     parameters = inspect.signature(method).parameters
@@ -1017,53 +1025,53 @@ def test_a_picture_may_have_64_mebibytes_and_take_a_minute_unless_told_otherwise
     "url",
     ["ftp://a/b", "file:///a", "//a/b", "https://", "https:///b", "http://[::g/", "x" * 300],
 )
-def test_a_picture_is_fetched_from_web_addresses_alone(web: Web, url: str) -> None:
+def test_an_image_is_downloaded_only_from_http_urls(web: Web, url: str) -> None:
     with pytest.raises(api.DownloadError, match=r"is not an http\(s\) URL") as caught:
-        of(url).read()
+        completed(url).read()
     assert (caught.value.url, caught.value.task_id) == (url, "t-1")
     assert str(caught.value).endswith(repr(url[:200]))
     assert web.requests == []
 
 
 @pytest.mark.parametrize("url", ["http://a", "HTTPS://a/b"])
-def test_http_and_https_are_web_addresses(web: Web, url: str) -> None:
-    web.will(content=PNG)
-    assert of(url, "https://b/second").read() == PNG
+def test_http_and_https_urls_are_downloaded(web: Web, url: str) -> None:
+    web.add_response(content=PNG)
+    assert completed(url, "https://b/second").read() == PNG
     assert web.requests[0].url == url
 
 
-def test_a_task_without_a_picture_has_none_to_download() -> None:
-    with pytest.raises(api.DownloadError, match=r"^task t-1 has no image: its status is") as error:
-        of().read()
-    assert (error.value.url, error.value.task_id) == (None, "t-1")
+def test_a_task_without_an_image_raises_a_download_error() -> None:
+    with pytest.raises(api.DownloadError, match=r"^task t-1 has no image: its status is") as caught:
+        completed().read()
+    assert (caught.value.url, caught.value.task_id) == (None, "t-1")
 
 
-def test_a_file_that_exists_costs_no_download(web: Web, tmp_path: Path) -> None:
+def test_an_existing_file_is_found_before_the_download(web: Web, tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(b"mine")
-    web.will(content=PNG)
+    web.add_response(content=PNG)
     with pytest.raises(api.DownloadError, match="the file exists: pass overwrite=True") as caught:
-        of(URL).save(tmp_path / "cat.png")
+        completed(URL).save(tmp_path / "cat.png")
     assert web.requests == []
     assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
-    assert of(URL).save(tmp_path / "cat.png", overwrite=True).read_bytes() == PNG
+    assert completed(URL).save(tmp_path / "cat.png", overwrite=True).read_bytes() == PNG
 
 
-def test_a_file_that_came_in_between_is_kept(
+def test_a_file_that_appears_during_the_download_is_kept(
     web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "cat.png"
-    synced = os.fsync
+    fsync = os.fsync
 
     def intrude(descriptor: int) -> None:
-        synced(descriptor)
+        fsync(descriptor)
         path.write_bytes(b"theirs")
 
     monkeypatch.setattr(os, "fsync", intrude)
-    web.will(content=PNG)
+    web.add_response(content=PNG)
     with pytest.raises(
         api.DownloadError, match=r"the file exists: pass overwrite=True to replace it$"
     ):
-        of(URL).save(path)
+        completed(URL).save(path)
     assert path.read_bytes() == b"theirs"
     assert [each.name for each in tmp_path.iterdir()] == ["cat.png"]
 
@@ -1081,49 +1089,49 @@ def test_a_file_that_came_in_between_is_kept(
 def test_a_file_in_a_folder_is_named_after_its_task(
     web: Web, tmp_path: Path, task_id: str, name: str
 ) -> None:
-    web.will(content=PNG)
-    assert of(URL, task_id=task_id).save(tmp_path) == tmp_path / name
-    assert of(URL, task_id=task_id).save(f"{tmp_path}/new/") == tmp_path / "new" / name
+    web.add_response(content=PNG)
+    assert completed(URL, task_id=task_id).save(tmp_path) == tmp_path / name
+    assert completed(URL, task_id=task_id).save(f"{tmp_path}/new/") == tmp_path / "new" / name
 
 
-def test_a_suffix_that_was_given_is_kept(web: Web, tmp_path: Path) -> None:
-    web.will(content=PNG)
-    assert of(URL).save(str(tmp_path / "a" / "b" / "cat.jpeg")).read_bytes() == PNG
+def test_a_suffix_in_the_path_is_kept(web: Web, tmp_path: Path) -> None:
+    web.add_response(content=PNG)
+    assert completed(URL).save(str(tmp_path / "a" / "b" / "cat.jpeg")).read_bytes() == PNG
     assert (tmp_path / "a" / "b" / "cat.jpeg").is_file()
     assert [each.name for each in (tmp_path / "a" / "b").iterdir()] == ["cat.jpeg"]
 
 
-def test_a_name_without_a_suffix_does_not_keep_one_from_being_written(
+def test_an_existing_file_without_a_suffix_does_not_block_a_file_with_one(
     web: Web, tmp_path: Path
 ) -> None:
     (tmp_path / "cat").write_bytes(b"mine")
-    web.will(content=PNG)
-    assert of(URL).save(tmp_path / "cat") == tmp_path / "cat.png"
+    web.add_response(content=PNG)
+    assert completed(URL).save(tmp_path / "cat") == tmp_path / "cat.png"
     with pytest.raises(api.DownloadError, match="the file exists"):
-        of(URL).save(tmp_path / "cat")
+        completed(URL).save(tmp_path / "cat")
 
 
 @pytest.mark.parametrize("path", [5, None, "a\0b", "/proc/none/cat.png"])
-def test_a_place_where_nothing_can_be_written_is_a_download_error(web: Web, path: Any) -> None:
-    web.will(content=PNG)
+def test_an_unwritable_path_raises_a_download_error(web: Web, path: Any) -> None:
+    web.add_response(content=PNG)
     for overwrite in (False, True):
         with pytest.raises(api.DownloadError, match="could not be saved as '") as caught:
-            of(URL, "https://b/second").save(path, overwrite=overwrite)
+            completed(URL, "https://b/second").save(path, overwrite=overwrite)
         assert caught.value.__cause__ is not None
         assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
 
 
-# The pictures of an edit, looked at before it is paid for.
+# Checking the images of an edit before it is paid for.
 
 MIB = 2**20
 
 
 @pytest.fixture
 def edit(web: Web, banana: NanoBanana) -> Callable[..., list[tuple[str, str]]]:
-    """Return what checks pictures and edits them, and what it found."""
+    """Return a function that checks and edits images, and returns the violations."""
 
     def run(*urls: str) -> list[tuple[str, str]]:
-        web.will(201, json={"taskId": "t-1"})
+        web.add_response(201, json={"taskId": "t-1"})
         try:
             banana.edit("red", urls or [URL], check_images=True)
         except api.InvalidRequest as error:
@@ -1133,42 +1141,42 @@ def edit(web: Web, banana: NanoBanana) -> Callable[..., list[tuple[str, str]]]:
     return run
 
 
-def picture(size: int | None = 5, kind: str = "image/png") -> dict[str, Any]:
+def image_response(size: int | None = 5, kind: str = "image/png") -> dict[str, Any]:
     length = {} if size is None else {"Content-Length": f"{size}"}
     return {"headers": {"Content-Type": kind, **length}, "stream": httpx.ByteStream(b"")}
 
 
 @pytest.mark.parametrize(
-    ("head", "asked"),
+    ("head", "requests"),
     [
-        ((200, picture()), 1),
-        ((200, picture(kind="IMAGE/webp; x=y")), 1),
-        ((299, picture()), 1),
-        ((200, picture(0)), 1),
-        ((200, picture(10 * MIB)), 1),
-        ((200, picture(None)), 2),
-        ((200, picture(kind="text/html")), 2),
-        ((200, picture(kind="ximage/png")), 2),
-        ((200, picture(10 * MIB + 1)), 2),
-        ((199, picture()), 2),
-        ((300, picture()), 2),
-        ((405, picture()), 2),
+        ((200, image_response()), 1),
+        ((200, image_response(kind="IMAGE/webp; x=y")), 1),
+        ((299, image_response()), 1),
+        ((200, image_response(0)), 1),
+        ((200, image_response(10 * MIB)), 1),
+        ((200, image_response(None)), 2),
+        ((200, image_response(kind="text/html")), 2),
+        ((200, image_response(kind="ximage/png")), 2),
+        ((200, image_response(10 * MIB + 1)), 2),
+        ((199, image_response()), 2),
+        ((300, image_response()), 2),
+        ((405, image_response()), 2),
     ],
 )
-def test_a_picture_that_a_head_does_not_show_is_asked_for_its_first_bytes(
+def test_an_inconclusive_head_response_is_followed_by_a_get_of_the_first_bytes(
     web: Web,
     edit: Callable[..., list[tuple[str, str]]],
     head: tuple[int, dict[str, Any]],
-    asked: int,
+    requests: int,
 ) -> None:
-    web.will(head[0], **head[1])
-    if asked == 2:
-        web.will(206, content=PNG, headers={"Content-Range": f"bytes 0-7/{10 * MIB}"})
+    web.add_response(head[0], **head[1])
+    if requests == 2:
+        web.add_response(206, content=PNG, headers={"Content-Range": f"bytes 0-7/{10 * MIB}"})
     assert edit() == []
     methods = [each.method for each in web.requests]
-    assert methods == [*["HEAD", "GET"][:asked], "POST"]
+    assert methods == [*["HEAD", "GET"][:requests], "POST"]
     assert [each.headers.get("range") for each in web.requests[1:-1]] == ["bytes=0-1023"][
-        : asked - 1
+        : requests - 1
     ]
     assert all("authorization" not in each.headers for each in web.requests[:-1])
 
@@ -1178,7 +1186,7 @@ OPEN = "pass a URL that is open to everyone"
 
 
 @pytest.mark.parametrize(
-    ("status", "options", "rule", "said"),
+    ("status", "options", "rule", "fault"),
     [
         (199, {"content": PNG}, REACHABLE, f"got the response 199: {OPEN}"),
         (200, {"content": PNG}, None, ""),
@@ -1210,13 +1218,13 @@ OPEN = "pass a URL that is open to everyone"
         (206, {"content": PNG, "headers": {"Content-Range": "bytes 0-7/*"}}, None, ""),
         (
             200,
-            {**picture(10**15), "stream": httpx.ByteStream(PNG)},
+            {**image_response(10**15), "stream": httpx.ByteStream(PNG)},
             None,
             "",
         ),
         (
             200,
-            {**picture(10**15 - 1), "stream": httpx.ByteStream(PNG)},
+            {**image_response(10**15 - 1), "stream": httpx.ByteStream(PNG)},
             SIZE,
             "is 953674316.4 MB, but the limit is 10 MB: make it smaller",
         ),
@@ -1229,37 +1237,37 @@ OPEN = "pass a URL that is open to everyone"
         ),
     ],
 )
-def test_a_picture_that_does_not_fit_is_refused_with_the_reason(
+def test_an_unusable_image_is_rejected_with_the_reason(
     web: Web,
     edit: Callable[..., list[tuple[str, str]]],
     status: int,
     options: dict[str, Any],
     rule: str | None,
-    said: str,
+    fault: str,
 ) -> None:
-    web.will(405)
-    web.will(status, **options)
-    assert edit() == ([(rule, f"image_urls[0] ({URL!r}) {said}")] if rule else [])
+    web.add_response(405)
+    web.add_response(status, **options)
+    assert edit() == ([(rule, f"image_urls[0] ({URL!r}) {fault}")] if rule else [])
 
 
-def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) -> None:
-    web.will(200, **picture())
-    web.will_fail(httpx.ConnectError("no way"))
+def test_every_unusable_image_is_reported(web: Web, banana: NanoBanana) -> None:
+    web.add_response(200, **image_response())
+    web.add_exception(httpx.ConnectError("no way"))
     long = URL + "?" + "x" * 300
     with pytest.raises(api.InvalidRequest) as caught:
         banana.edit("red", [URL, URL, long], check_images=True)
-    said = f"could not be requested (ConnectError: no way): {OPEN}"
+    fault = f"could not be requested (ConnectError: no way): {OPEN}"
     assert [(each.rule, each.field, each.message) for each in caught.value.violations] == [
-        (REACHABLE, "image_urls[1]", f"image_urls[1] ({URL!r}) {said}"),
-        (REACHABLE, "image_urls[2]", f"image_urls[2] ({long[:200]!r}) {said}"),
+        (REACHABLE, "image_urls[1]", f"image_urls[1] ({URL!r}) {fault}"),
+        (REACHABLE, "image_urls[2]", f"image_urls[2] ({long[:200]!r}) {fault}"),
     ]
 
 
-# The rules of a request.
+# Checking requests.
 
 
 @pytest.mark.parametrize(
-    ("changes", "found"),
+    ("changes", "violations"),
     [
         ({}, []),
         ({"prompt": ""}, []),
@@ -1392,19 +1400,21 @@ def test_every_picture_that_does_not_fit_is_named(web: Web, banana: NanoBanana) 
         ),
     ],
 )
-def test_a_request_is_judged(changes: dict[Any, object], found: list[tuple[str, str, str]]) -> None:
+def test_a_request_is_checked_against_every_rule(
+    changes: dict[Any, object], violations: list[tuple[str, str, str]]
+) -> None:
     request = {"prompt": "a cat", "action": "generate", **changes}
-    judged = [(each.rule, each.field, each.message) for each in check_request(request)]
-    assert judged == found
+    found = [(each.rule, each.field, each.message) for each in check_request(request)]
+    assert found == violations
 
 
-def test_a_name_that_is_no_text_hides_nothing_behind_it() -> None:
+def test_a_field_name_that_is_not_a_string_does_not_hide_other_violations() -> None:
     request: Any = {5: 5, "prompt": "a cat", "action": "make"}
     assert [each.field for each in check_request(request)] == ["5", "action"]
 
 
 @pytest.mark.parametrize("missing", ["prompt", "action"])
-def test_a_request_has_a_prompt_and_an_action(missing: str) -> None:
+def test_a_prompt_and_an_action_are_required(missing: str) -> None:
     request = {"prompt": "a cat", "action": "generate"}
     del request[missing]
     (found,) = check_request(request)
@@ -1413,7 +1423,7 @@ def test_a_request_has_a_prompt_and_an_action(missing: str) -> None:
 
 
 class Odd(dict[str, object]):
-    """A mapping that fails."""
+    """A mapping that cannot be iterated."""
 
     def __iter__(self) -> Any:
         raise RuntimeError
@@ -1422,7 +1432,7 @@ class Odd(dict[str, object]):
 
 
 @pytest.mark.parametrize("request_", [None, 5, [], "x", Odd(prompt="x")])
-def test_what_is_no_request_is_one_violation_of_the_whole(request_: Any) -> None:
+def test_an_object_that_is_not_a_request_is_one_violation(request_: Any) -> None:
     (found,) = check_request(request_)
     assert (found.rule, found.field) == ("type", "")
     assert found.message.startswith(
@@ -1430,10 +1440,10 @@ def test_what_is_no_request_is_one_violation_of_the_whole(request_: Any) -> None
     )
 
 
-def test_a_field_that_cannot_be_sent_is_named_once() -> None:
-    loop: list[object] = []
-    loop.append(loop)
-    for value in (loop, object(), "\ud800", {1, 2}):
+def test_a_field_that_cannot_be_encoded_is_reported_once() -> None:
+    cycle: list[object] = []
+    cycle.append(cycle)
+    for value in (cycle, object(), "\ud800", {1, 2}):
         request: Any = {"prompt": "a cat", "action": "edit", "image_urls": value, 5: 5}
         fields = [each.field for each in check_request(request)]
         assert fields == ["image_urls", "5"]
@@ -1452,12 +1462,12 @@ def test_a_field_that_cannot_be_sent_is_named_once() -> None:
         ("http://a/é", False),
     ],
 )
-def test_an_address_of_a_picture_is_a_uri(url: str, is_uri: bool) -> None:
+def test_an_image_url_must_be_a_uri(url: str, is_uri: bool) -> None:
     request = {"prompt": "a cat", "action": "edit", "image_urls": [url]}
     assert [each.rule for each in check_request(request)] == ([] if is_uri else ["uri"])
 
 
-def test_a_rule_and_a_violation_are_values() -> None:
+def test_violations_are_immutable_compare_by_value_and_pickle() -> None:
     (found,) = check_request({"prompt": "a cat"})
     assert found == pickle.loads(pickle.dumps(found))  # noqa: S301
     assert repr(found).startswith("Violation(rule='required', field='action', problem=")
@@ -1465,12 +1475,12 @@ def test_a_rule_and_a_violation_are_values() -> None:
         found.rule = "x"  # type: ignore[misc]
 
 
-def test_the_import_leaves_the_generated_models_to_the_first_request() -> None:
+def test_importing_the_package_does_not_import_the_generated_models() -> None:
     code = "import sys, mountsea_banana; print('mountsea_api.models' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
 
 
-# What a server sends back with the key in it.
+# Redaction.
 
 
 @pytest.mark.parametrize(
@@ -1485,66 +1495,66 @@ def test_the_import_leaves_the_generated_models_to_the_first_request() -> None:
         lambda key: "".join(f"%{ord(char):02x}" for char in key),
         lambda key: "".join(f"\\u{ord(char):04X}" for char in key),
     ],
-    ids=["as it is", "JSON", "a repr", "a repr of JSON", "capitals", "HTML", "%XX", "\\uXXXX"],
+    ids=["verbatim", "JSON", "repr", "repr of JSON", "upper case", "HTML", "%XX", "\\uXXXX"],
 )
-def test_the_key_is_taken_out_however_it_is_quoted(
+def test_the_key_is_redacted_in_every_notation(
     web: Web,
-    made: Callable[..., NanoBanana],
+    make_client: Callable[..., NanoBanana],
     quote: Callable[[str], str],
 ) -> None:
     key = "sk-\"a\\b/c'd%e<f&g"
-    web.will(403, text=f"<{quote(key)}>", headers={"X-Echo": quote(key)})
+    web.add_response(403, text=f"<{quote(key)}>", headers={"X-Echo": quote(key)})
     with pytest.raises(api.PermissionDeniedError) as caught:
-        made(api_key=key).generate("a cat")
+        make_client(api_key=key).generate("a cat")
     for shown in (caught.value.body, caught.value.headers["x-echo"]):
         assert shown.strip("<>\"b'") == "[redacted]"
 
 
 def test_a_header_whose_name_is_the_key_is_redacted(
-    web: Web, made: Callable[..., NanoBanana]
+    web: Web, make_client: Callable[..., NanoBanana]
 ) -> None:
-    web.will(403, headers={"sk-Key": "a value"})
+    web.add_response(403, headers={"sk-Key": "a value"})
     with pytest.raises(api.PermissionDeniedError) as caught:
-        made(api_key="sk-Key").generate("a cat")
+        make_client(api_key="sk-Key").generate("a cat")
     assert caught.value.headers["[redacted]"] == "a value"
 
 
-def test_an_exception_that_cannot_be_made_of_a_text_is_redacted_as_another(
-    web: Web, made: Callable[..., NanoBanana]
+def test_an_exception_that_cannot_be_copied_is_replaced_by_a_redacted_transport_error(
+    web: Web, make_client: Callable[..., NanoBanana]
 ) -> None:
     class Peculiar(httpx.TransportError):
         def __init__(self, message: str, *, peculiarity: str) -> None:
             super().__init__(message + peculiarity)
 
-    web.will_fail(Peculiar(f"{KEY} is ", peculiarity="bad"))
+    web.add_exception(Peculiar(f"{KEY} is ", peculiarity="bad"))
     with pytest.raises(api.SubmissionUnknown, match=r"\[redacted\] is bad") as caught:
-        made().generate("a cat")
+        make_client().generate("a cat")
     assert type(caught.value.__cause__) is httpx.TransportError
 
 
-def test_what_libraries_log_of_the_key_is_taken_out_while_a_client_lives(
-    web: Web, made: Callable[..., NanoBanana], caplog: pytest.LogCaptureFixture
+def test_the_key_is_redacted_in_the_logs_of_libraries_until_its_client_is_gone(
+    web: Web, make_client: Callable[..., NanoBanana], caplog: pytest.LogCaptureFixture
 ) -> None:
-    clients = [made(api_key="first-key"), made(api_key="second-key")]
+    clients = [make_client(api_key="first-key"), make_client(api_key="second-key")]
     logger = logging.getLogger("httpcore.http11")
     caplog.set_level(logging.DEBUG)
-    logger.debug("an answer with %s and %s", "first-key", "second-key")
-    logger.debug("an answer with %s", "nothing")
+    logger.debug("a response with %s and %s", "first-key", "second-key")
+    logger.debug("a response with %s", "nothing")
     del clients[0]
     gc.collect()
     logger.debug("first-key and second-key")
     assert caplog.messages == [
-        "an answer with [redacted] and [redacted]",
-        "an answer with nothing",
+        "a response with [redacted] and [redacted]",
+        "a response with nothing",
         "first-key and [redacted]",
     ]
     assert [record.args for record in caplog.records] == [None, ("nothing",), None]
 
 
-def test_the_packed_headers_of_http_2_are_not_logged(
-    made: Callable[..., NanoBanana], caplog: pytest.LogCaptureFixture
+def test_the_compressed_headers_of_http_2_are_not_logged(
+    make_client: Callable[..., NanoBanana], caplog: pytest.LogCaptureFixture
 ) -> None:
-    client = made()
+    client = make_client()
     caplog.set_level(logging.DEBUG)
     logging.getLogger("hpack.hpack").debug("Encoded header block to %s", b"\x82")
     assert caplog.messages == []
@@ -1552,35 +1562,35 @@ def test_the_packed_headers_of_http_2_are_not_logged(
 
 
 @pytest.mark.parametrize("name", ["httpx", "httpcore.http11", "httpcore.http2"])
-def test_every_logger_of_answers_is_watched(
-    made: Callable[..., NanoBanana], caplog: pytest.LogCaptureFixture, name: str
+def test_every_logger_of_responses_is_redacted(
+    make_client: Callable[..., NanoBanana], caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    client = made()
+    client = make_client()
     caplog.set_level(logging.DEBUG)
-    logging.getLogger(name).debug("the answer was %s", KEY)
-    assert caplog.messages == ["the answer was [redacted]"]
+    logging.getLogger(name).debug("the response was %s", KEY)
+    assert caplog.messages == ["the response was [redacted]"]
     client.close()
 
 
-# What keeps a picture from being saved, as far as it shows before it is paid for.
+# Checking the output before anything is paid for.
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".gif", ".avif"])
-def test_a_name_without_a_suffix_is_taken_where_a_picture_of_any_kind_has_it(
+def test_a_name_without_a_suffix_is_taken_if_it_exists_with_any_image_suffix(
     tmp_path: Path, suffix: str
 ) -> None:
     path = str(tmp_path / "cat")
     assert obstacle(path, overwrite=False) is None
     (tmp_path / f"cat{suffix}").touch()
-    said = f"{path}{suffix} exists: pass --force to replace it"
-    assert obstacle(path, overwrite=False) == said
+    message = f"{path}{suffix} exists: pass --force to replace it"
+    assert obstacle(path, overwrite=False) == message
     assert obstacle(path, overwrite=True) is None
     assert obstacle(str(tmp_path / "dog"), overwrite=False) is None
     (tmp_path / "cat.avif").touch()
-    assert obstacle(path, overwrite=False) == said
+    assert obstacle(path, overwrite=False) == message
 
 
-def test_a_name_with_a_suffix_is_taken_where_it_exists_alone(tmp_path: Path) -> None:
+def test_a_name_with_a_suffix_is_taken_only_if_that_file_exists(tmp_path: Path) -> None:
     path = tmp_path / "cat.jpeg"
     (tmp_path / "cat.jpeg.png").touch()
     assert obstacle(str(path), overwrite=False) is None
@@ -1588,7 +1598,7 @@ def test_a_name_with_a_suffix_is_taken_where_it_exists_alone(tmp_path: Path) -> 
     assert obstacle(str(path), overwrite=False) == f"{path} exists: pass --force to replace it"
 
 
-def test_a_folder_is_free_and_a_file_is_no_folder(tmp_path: Path) -> None:
+def test_a_folder_is_a_valid_output_and_a_file_in_its_place_is_not(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert obstacle(str(tmp_path), overwrite=False) is None
     assert obstacle(f"{tmp_path}/new/", overwrite=False) is None
@@ -1597,22 +1607,22 @@ def test_a_folder_is_free_and_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["cat.png", "new/cat.png", "", "new/"])
-def test_a_folder_that_cannot_be_written_to_is_named(
+def test_an_unwritable_folder_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    asked = []
+    checked = []
 
     def access(folder: Path, mode: int) -> bool:
-        asked.append((folder, mode))
+        checked.append((folder, mode))
         return False
 
     monkeypatch.setattr(os, "access", access)
-    said = f"the folder {tmp_path} is not writable"
-    assert obstacle(f"{tmp_path}/{path}", overwrite=False) == said
-    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
+    message = f"the folder {tmp_path} is not writable"
+    assert obstacle(f"{tmp_path}/{path}", overwrite=False) == message
+    assert checked == [(tmp_path, os.W_OK | os.X_OK)]
 
 
-def test_a_name_that_no_file_can_have_is_an_obstacle() -> None:
-    said = obstacle("a" * 300, overwrite=False)
-    assert said is not None
-    assert said.startswith("[Errno 36] File name too long")
+def test_an_impossible_file_name_is_reported() -> None:
+    message = obstacle("a" * 300, overwrite=False)
+    assert message is not None
+    assert message.startswith("[Errno 36] File name too long")
