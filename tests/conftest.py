@@ -1,6 +1,7 @@
-"""What the tests share: no setting of the environment, and a clock that waits no real time.
+"""Fixtures for all tests: an environment without settings, and a clock that never really sleeps.
 
-The mock server and the clients of it are the package's own fixtures, `banana_server` and `banana`.
+The mock server and its client are the fixtures `banana_server` and `banana` of this package's
+pytest plugin.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ def _no_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _interrupts() -> None:
-    # A suite that a shell runs in the background would ignore Ctrl-C, and its children as well.
+    # Processes that a shell starts in the background ignore Ctrl-C, and so do their children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class PatientClock(InstantClock):
-    """A clock that ends a loop which would sleep for ever."""
+    """A clock that fails a test that would sleep forever."""
 
     def sleep(self, seconds: float) -> None:
-        assert len(self.sleeps) < 1000, "it sleeps for ever"
+        assert len(self.sleeps) < 1000, "the client sleeps forever"
         super().sleep(seconds)
 
 

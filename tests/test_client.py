@@ -1,4 +1,4 @@
-"""The client against the real mock: submitting, looking, waiting and saving."""
+"""The client against the mock server: submitting, polling, waiting and saving."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from tests.conftest import KEY
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def test_a_picture_is_made_waited_for_and_saved(banana: NanoBanana, tmp_path: Path) -> None:
+def test_an_image_is_generated_awaited_and_saved(banana: NanoBanana, tmp_path: Path) -> None:
     seen: list[str] = []
     task = banana.generate("a cat", model="nano-banana-2", aspect_ratio="8:1", resolution="2K")
-    result = task.wait(on_update=lambda look: seen.append(look.status))
+    result = task.wait(on_update=lambda result: seen.append(result.status))
     assert seen == ["pending", "processing", "completed"]
     path = result.save(tmp_path / "new" / "cat")
     assert path == tmp_path / "new" / "cat.png"
@@ -46,7 +46,7 @@ def test_a_picture_is_made_waited_for_and_saved(banana: NanoBanana, tmp_path: Pa
     assert result.finished_at >= result.created_at
 
 
-def test_the_body_holds_what_the_caller_gave_and_nothing_else(
+def test_the_request_body_contains_only_the_fields_that_were_passed(
     banana: NanoBanana, banana_server: MockServer
 ) -> None:
     banana.generate("a cat", model=None)
@@ -70,7 +70,7 @@ def test_the_body_holds_what_the_caller_gave_and_nothing_else(
     ]
 
 
-def test_a_broken_rule_is_refused_before_anything_is_sent(
+def test_an_invalid_request_is_rejected_before_anything_is_sent(
     banana: NanoBanana, banana_server: MockServer
 ) -> None:
     request = {
@@ -127,25 +127,25 @@ def test_a_broken_rule_is_refused_before_anything_is_sent(
         ),
     ],
 )
-def test_a_fault_is_named_with_its_field(request_: Any, found: tuple[str, str]) -> None:
+def test_a_violation_names_the_rule_and_the_field(request_: Any, found: tuple[str, str]) -> None:
     assert [(each.rule, each.field) for each in check_request(request_)] == [found]
 
 
 @pytest.mark.parametrize("url", ["http://[::1]:80/a?b#c", "HTTPS://u@a.b/%20", "http://a"])
-def test_a_web_address_may_have_every_part_of_a_uri(url: str) -> None:
+def test_an_image_url_may_have_every_part_of_a_uri(url: str) -> None:
     assert check_request({"prompt": "", "action": "edit", "image_urls": [url]}) == []
 
 
-def test_an_edit_of_what_is_no_list_is_refused(banana: NanoBanana) -> None:
+def test_image_urls_that_are_not_a_sequence_are_rejected(banana: NanoBanana) -> None:
     with pytest.raises(InvalidRequest):
         banana.edit("x", 5)  # type: ignore[call-overload]
 
 
-def test_a_task_is_picked_up_by_its_id(banana: NanoBanana, banana_server: MockServer) -> None:
+def test_a_task_is_resumed_by_its_id(banana: NanoBanana, banana_server: MockServer) -> None:
     task_id = banana.generate("a cat").id
     with NanoBanana(KEY, base_url=banana_server.url) as other:
-        look = other.task(task_id).fetch()
-    assert (look.task_id, look.status, look.is_final) == (task_id, "pending", False)
+        result = other.task(task_id).fetch()
+    assert (result.task_id, result.status, result.is_final) == (task_id, "pending", False)
     assert repr(banana.task(task_id)) == f"Task({task_id!r})"
 
 
@@ -156,22 +156,22 @@ def test_an_unknown_task_is_not_found(banana: NanoBanana) -> None:
 
 
 @pytest.mark.parametrize("task_id", ["", " ", None, 5, "\ud800"])
-def test_what_is_no_task_id_is_refused(banana: NanoBanana, task_id: Any) -> None:
+def test_an_invalid_task_id_is_rejected(banana: NanoBanana, task_id: Any) -> None:
     with pytest.raises(InvalidRequest):
         banana.task(task_id)
 
 
-def test_results_pickle_and_copy_and_clients_say_that_they_do_not(banana: NanoBanana) -> None:
+def test_results_can_be_pickled_and_copied_but_clients_and_tasks_cannot(banana: NanoBanana) -> None:
     task = banana.generate("a cat")
-    look = task.fetch()
-    assert pickle.loads(pickle.dumps(look)) == look == copy.deepcopy(look)  # noqa: S301
+    result = task.fetch()
+    assert pickle.loads(pickle.dumps(result)) == result == copy.deepcopy(result)  # noqa: S301
     for thing in (banana, task):
         with pytest.raises(TypeError, match="cannot be pickled"):
             pickle.dumps(thing)
 
 
 @pytest.mark.parametrize(
-    "make",
+    "create",
     [
         lambda: NanoBanana(),
         lambda: NanoBanana(" "),
@@ -188,12 +188,12 @@ def test_results_pickle_and_copy_and_clients_say_that_they_do_not(banana: NanoBa
         lambda: NanoBanana("k").task("x").wait(timeout=float("nan")),
     ],
 )
-def test_a_client_that_cannot_work_is_refused(make: Callable[[], object]) -> None:
+def test_an_invalid_configuration_is_rejected(create: Callable[[], object]) -> None:
     with pytest.raises(ConfigurationError):
-        make()
+        create()
 
 
-def test_the_environment_gives_key_and_address(
+def test_the_key_and_the_base_url_come_from_the_environment(
     banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOUNTSEA_API_KEY", f"{KEY}\n")
@@ -203,13 +203,13 @@ def test_the_environment_gives_key_and_address(
         assert repr(banana) == f"NanoBanana(base_url={banana_server.url!r})"
 
 
-def test_a_closed_client_says_so(banana: NanoBanana) -> None:
+def test_a_closed_client_raises_a_configuration_error(banana: NanoBanana) -> None:
     banana.close()
     with pytest.raises(ConfigurationError, match="closed"):
         banana.generate("a cat")
 
 
-def test_a_client_from_before_a_fork_says_so(
+def test_a_client_created_before_a_fork_raises_a_configuration_error(
     banana: NanoBanana, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "getpid", lambda: -1)
@@ -217,14 +217,16 @@ def test_a_client_from_before_a_fork_says_so(
         banana.generate("a cat")
 
 
-def test_a_http_client_that_was_passed_in_is_not_closed(banana_server: MockServer) -> None:
+def test_an_http_client_that_was_passed_in_is_not_closed(banana_server: MockServer) -> None:
     with httpx.Client() as http:
         with NanoBanana(KEY, base_url=banana_server.url, http_client=http, timeout=5) as banana:
             banana.generate("a cat")
         assert not http.is_closed
 
 
-def test_an_existing_file_is_kept_unless_told_otherwise(banana: NanoBanana, tmp_path: Path) -> None:
+def test_an_existing_file_is_kept_unless_overwrite_is_true(
+    banana: NanoBanana, tmp_path: Path
+) -> None:
     result = banana.generate("a cat").wait()
     path = tmp_path / "cat.png"
     path.write_bytes(b"mine")
@@ -236,9 +238,9 @@ def test_an_existing_file_is_kept_unless_told_otherwise(banana: NanoBanana, tmp_
     with pytest.raises(DownloadError, match="overwrite=True"):
         result.save(tmp_path)
     (tmp_path / "file").touch()
-    for bad in ("\0", tmp_path / "file" / "cat.png", 5):
+    for invalid in ("\0", tmp_path / "file" / "cat.png", 5):
         with pytest.raises(DownloadError):
-            result.save(bad)  # type: ignore[arg-type]
+            result.save(invalid)  # type: ignore[arg-type]
     assert not list(tmp_path.glob(".*"))
 
 
@@ -256,7 +258,7 @@ def test_a_full_disk_leaves_no_file(
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "reason"),
     [
         ({}, "no image"),
         ({"result": {"imageUrls": ["file:///etc/passwd"]}}, r"not an http\(s\) URL"),
@@ -265,21 +267,21 @@ def test_a_full_disk_leaves_no_file(
         ({"result": {"imageUrls": ["http://a\0/"]}}, "could not be downloaded"),
     ],
 )
-def test_what_cannot_be_downloaded_says_why(raw: dict[str, Any], said: str) -> None:
-    with pytest.raises(DownloadError, match=said):
+def test_a_failed_download_reports_the_reason(raw: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DownloadError, match=reason):
         TaskResult("t", "completed", raw).read()
 
 
-def test_only_a_picture_is_saved(banana_server: MockServer) -> None:
+def test_a_response_that_is_not_an_image_is_not_read(banana_server: MockServer) -> None:
     def result(path: str) -> TaskResult:
         return TaskResult("t", "completed", {"result": {"imageUrls": [banana_server.url + path]}})
 
-    for path, said in [
+    for path, reason in [
         ("/", "not an image but text/html"),
         ("/none", "404"),
         ("/openapi.yaml", "not an image but application/yaml"),
     ]:
-        with pytest.raises(DownloadError, match=said):
+        with pytest.raises(DownloadError, match=reason):
             result(path).read()
     with pytest.raises(DownloadError, match="405"):
         TaskResult(
@@ -300,40 +302,42 @@ def test_only_a_picture_is_saved(banana_server: MockServer) -> None:
         (None, []),
     ],
 )
-def test_image_urls_are_read_from_every_shape_seen(result: object, urls: list[str]) -> None:
+def test_image_urls_are_read_from_every_known_shape(result: object, urls: list[str]) -> None:
     assert TaskResult("t", "completed", {"result": result}).image_urls == urls
 
 
-def test_a_field_of_another_type_counts_as_absent() -> None:
-    look = TaskResult(
+def test_a_field_of_the_wrong_type_is_ignored() -> None:
+    result = TaskResult(
         "t", "x", {"createdAt": "soon", "finishedAt": 5, "errorCode": True, "traceId": 5}
     )
-    assert (look.created_at, look.finished_at, look.error_code, look.trace_id) == (None,) * 4
+    assert (result.created_at, result.finished_at, result.error_code, result.trace_id) == (
+        None,
+    ) * 4
     assert TaskResult("t", "x", {"createdAt": "2026-01-01"}).created_at is None
     assert TaskResult("t", "x", {"errorCode": 7, "errorMessage": "no"}).error_code == 7
 
 
-def test_the_asynchronous_client_does_the_same(
+def test_the_asynchronous_client_behaves_like_the_synchronous_one(
     banana_server: MockServer, clock: InstantClock, tmp_path: Path
 ) -> None:
-    async def use() -> None:
+    async def run() -> None:
         seen: list[str] = []
 
-        async def later(look: AsyncTaskResult) -> None:
-            seen.append(look.status)
+        async def update(result: AsyncTaskResult) -> None:
+            seen.append(result.status)
 
         async with AsyncNanoBanana(KEY, base_url=banana_server.url, clock=clock) as banana:
             task = await banana.edit("red", "https://example.com/a.png")
             assert (await task.fetch()).status == "pending"
-            result = await task.wait(on_update=later)
+            result = await task.wait(on_update=update)
             assert seen == ["processing", "completed"]
             assert (await result.save(tmp_path / "a.png")).read_bytes() == await result.read()
-            again = await banana.submit({"prompt": "x", "action": "generate"})
-            await again.wait(on_update=lambda look: seen.append(look.status))
-            assert repr(banana.task(again.id)) == f"AsyncTask({again.id!r})"
-            bad = AsyncTaskResult("t", "x", {"result": {"imageUrls": ["http://a\0/"]}})
+            other = await banana.submit({"prompt": "x", "action": "generate"})
+            await other.wait(on_update=lambda result: seen.append(result.status))
+            assert repr(banana.task(other.id)) == f"AsyncTask({other.id!r})"
+            invalid = AsyncTaskResult("t", "x", {"result": {"imageUrls": ["http://a\0/"]}})
             with pytest.raises(DownloadError):
-                await bad.read()
+                await invalid.read()
             for thing in (banana, task):
                 with pytest.raises(TypeError, match="cannot be pickled"):
                     pickle.dumps(thing)
@@ -345,26 +349,23 @@ def test_the_asynchronous_client_does_the_same(
                 pass
             assert not http.is_closed
 
-    asyncio.run(use())
+    asyncio.run(run())
     with pytest.raises(ConfigurationError, match="http_client"):
         AsyncNanoBanana(KEY, http_client=httpx.Client())  # type: ignore[arg-type]
 
 
-def test_an_asynchronous_client_serves_one_event_loop(banana_server: MockServer) -> None:
+def test_an_asynchronous_client_works_in_one_event_loop_only(banana_server: MockServer) -> None:
     async def submit(banana: AsyncNanoBanana) -> None:
         await banana.generate("a cat")
 
-    async def submit_and_drop(banana: AsyncNanoBanana) -> None:
+    async def create() -> AsyncNanoBanana:
+        banana = AsyncNanoBanana(KEY, base_url=banana_server.url, http_client=httpx.AsyncClient())
         await submit(banana)
         await banana._driver.http.aclose()
-
-    async def make() -> AsyncNanoBanana:
-        banana = AsyncNanoBanana(KEY, base_url=banana_server.url, http_client=httpx.AsyncClient())
-        await submit_and_drop(banana)
         banana._driver.http = httpx.AsyncClient()
         return banana
 
-    banana = asyncio.run(make())
+    banana = asyncio.run(create())
     with pytest.raises(ConfigurationError, match="event loop"):
         asyncio.run(submit(banana))
 
@@ -380,7 +381,7 @@ def test_an_asynchronous_client_serves_one_event_loop(banana_server: MockServer)
         ("SSL_CERT_FILE", "/none/such.pem"),
     ],
 )
-def test_an_environment_that_leaves_no_connection_is_named(
+def test_an_unusable_environment_variable_is_named(
     kind: Any, name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -389,7 +390,7 @@ def test_an_environment_that_leaves_no_connection_is_named(
 
 
 @pytest.mark.parametrize("kind", [TaskResult, AsyncTaskResult])
-def test_a_picture_that_no_connection_can_be_set_up_for_is_a_download_error_with_the_task(
+def test_an_unusable_environment_during_a_download_is_a_download_error(
     kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
@@ -399,7 +400,7 @@ def test_a_picture_that_no_connection_can_be_set_up_for_is_a_download_error_with
     assert caught.value.task_id == "t-1"
 
 
-def test_an_address_of_a_picture_that_is_none_is_a_download_error() -> None:
+def test_an_invalid_image_url_is_a_download_error() -> None:
     result = TaskResult("t-1", "completed", {"result": {"imageUrls": ["http://[x/a.png"]}})
     with pytest.raises(DownloadError, match=r"is not an http\(s\) URL"):
         result.read()

@@ -1,4 +1,4 @@
-"""The real clock tells the time."""
+"""The real clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from mountsea_banana import Clock
 
 
-def test_the_clock_is_that_of_the_machine() -> None:
+def test_the_clock_reads_the_time_of_the_machine() -> None:
     clock = Clock()
     assert abs(clock.monotonic() - time.monotonic()) < 60
     assert abs(clock.wall() - time.time()) < 60

@@ -1,4 +1,4 @@
-"""The command line, run against the real mock and against servers that fail."""
+"""The command line against the mock server and against servers that fail."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.faults import Fault, FaultServer, answer
 from tests.test_images import PNG
 
 SUBMITTED = Fault("submitted", answer(201, {"taskId": "t-1"}), charges=True)
-# A command in a process of its own, that waits no real time between two looks.
+# Runs a command in a process of its own that does not pause between polls.
 CHILD = (
     "import sys\n"
     "from mountsea_banana import Clock\n"
@@ -37,37 +37,37 @@ CHILD = (
 )
 
 
-def look(status: str, **fields: object) -> Fault:
+def snapshot(status: str, **fields: object) -> Fault:
     return Fault(status, answer(200, {"taskId": "t-1", "status": status, **fields}))
 
 
-class Ran:
-    """What came of a command."""
+class Outcome:
+    """The exit code and the output of a command."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
 
 
-Run = Callable[..., Ran]
+Run = Callable[..., Outcome]
 
 
 @pytest.fixture
 def run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Run]:
-    """Run a command in an empty folder, against the server at `url`."""
+    """Return a function that runs a command in an empty folder against the server at `url`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MOUNTSEA_API_KEY", "test-token")
     slept = [0.0]
     monkeypatch.setattr(Clock, "sleep", lambda self, seconds: slept.append(seconds))
     monkeypatch.setattr(Clock, "monotonic", lambda self: sum(slept))
 
-    def run(*arguments: str, url: str | None = None) -> Ran:
+    def run(*arguments: str, url: str | None = None) -> Outcome:
         if url:
             monkeypatch.setenv("MOUNTSEA_BASE_URL", url)
         code = main(arguments)
-        said = capsys.readouterr()
-        return Ran(code, said.out, said.err)
+        output = capsys.readouterr()
+        return Outcome(code, output.out, output.err)
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield run
@@ -77,7 +77,7 @@ def run(
 
 @pytest.fixture
 def child(tmp_path: Path, banana_server: MockServer) -> Iterator[Callable[..., Any]]:
-    """Start a command in a process of its own, and end it should a test not have done so."""
+    """Return a function that starts a command in a process of its own, killed after the test."""
     started = []
 
     def start(*arguments: str, url: str = banana_server.url, **options: Any) -> Any:
@@ -94,27 +94,27 @@ def child(tmp_path: Path, banana_server: MockServer) -> Iterator[Callable[..., A
         process.communicate()
 
 
-def only_json(ran: Ran) -> dict[str, Any]:
-    assert ran.out.count("\n") == 1
-    document: dict[str, Any] = json.loads(ran.out)
+def only_json(outcome: Outcome) -> dict[str, Any]:
+    assert outcome.out.count("\n") == 1
+    document: dict[str, Any] = json.loads(outcome.out)
     assert list(document) == [
         *("task_id", "status", "path", "image_urls", "error_message", "error_code", "trace_id")
     ]
     return document
 
 
-# A task, from its submission to its file
+# A task from submission to file
 
 
-def test_generate_saves_the_picture_and_prints_its_path_alone(
+def test_generate_saves_the_image_and_prints_only_its_path(
     run: Run, banana_server: MockServer
 ) -> None:
-    ran = run(
+    outcome = run(
         *("generate", "a cat", "--model", "nano-banana-2", "--aspect-ratio", "8:1"),
         *("--resolution", "2K", "-o", "cat.png"),
         url=banana_server.url,
     )
-    assert (ran.code, ran.out) == (0, "cat.png\n")
+    assert (outcome.code, outcome.out) == (0, "cat.png\n")
     assert Path("cat.png").read_bytes().startswith(b"\x89PNG")
     assert banana_server.submissions == [
         {
@@ -125,13 +125,13 @@ def test_generate_saves_the_picture_and_prints_its_path_alone(
             "resolution": "2K",
         }
     ]
-    lines = ran.err.splitlines()
+    lines = outcome.err.splitlines()
     assert re.fullmatch(r"task [\w-]{22}", lines[0])
     assert lines[1:-1] == ["pending", "processing", "completed"]
     assert re.fullmatch(r"done in \d+ s", lines[-1])
 
 
-def test_edit_sends_every_address(run: Run, banana_server: MockServer) -> None:
+def test_edit_sends_every_url(run: Run, banana_server: MockServer) -> None:
     urls = ["https://a.example/1.png", "https://a.example/2.png"]
     assert run("edit", "make it red", *urls, "-o", "out.png", url=banana_server.url).code == 0
     assert banana_server.submissions == [
@@ -139,39 +139,47 @@ def test_edit_sends_every_address(run: Run, banana_server: MockServer) -> None:
     ]
 
 
-def test_a_file_without_a_name_is_named_after_the_task(run: Run, banana_server: MockServer) -> None:
-    ran = run("generate", "a cat", url=banana_server.url)
+def test_without_output_the_file_is_named_after_the_task(
+    run: Run, banana_server: MockServer
+) -> None:
+    outcome = run("generate", "a cat", url=banana_server.url)
     (path,) = Path().iterdir()
-    assert ran.out == f"{path}\n"
-    assert f"task {path.stem}" in ran.err
+    assert outcome.out == f"{path}\n"
+    assert f"task {path.stem}" in outcome.err
 
 
-def test_no_wait_prints_the_id_that_result_picks_up(run: Run, banana_server: MockServer) -> None:
-    ran = run("generate", "a cat", "--no-wait", "-o", "a cat.png", url=banana_server.url)
-    task_id = ran.out.strip()
-    assert ran.code == 0
-    assert "nano-banana result " in ran.err
-    assert "-o 'a cat.png'" in ran.err
+def test_no_wait_prints_the_id_with_which_result_resumes_the_task(
+    run: Run, banana_server: MockServer
+) -> None:
+    outcome = run("generate", "a cat", "--no-wait", "-o", "a cat.png", url=banana_server.url)
+    task_id = outcome.out.strip()
+    assert outcome.code == 0
+    assert "nano-banana result " in outcome.err
+    assert "-o 'a cat.png'" in outcome.err
     assert list(Path().iterdir()) == []
     assert run("result", "-o", "x.png", "--", task_id).out == "x.png\n"
 
 
-def test_json_is_one_object_and_nothing_else(run: Run, banana_server: MockServer) -> None:
-    ran = run("generate", "a cat", "-o", "cat.png", "--json", url=banana_server.url)
-    done = only_json(ran)
-    assert (done["status"], done["path"], done["error_message"]) == ("completed", "cat.png", None)
-    assert done["image_urls"] == [f"{banana_server.url}/pictures/{done['task_id']}.png"]
-    begun = only_json(run("generate", "a cat", "--no-wait", "--json"))
-    task_id = begun.pop("task_id")
+def test_json_prints_one_object_and_nothing_else(run: Run, banana_server: MockServer) -> None:
+    outcome = run("generate", "a cat", "-o", "cat.png", "--json", url=banana_server.url)
+    document = only_json(outcome)
+    assert (document["status"], document["path"], document["error_message"]) == (
+        "completed",
+        "cat.png",
+        None,
+    )
+    assert document["image_urls"] == [f"{banana_server.url}/pictures/{document['task_id']}.png"]
+    document = only_json(run("generate", "a cat", "--no-wait", "--json"))
+    task_id = document.pop("task_id")
     assert task_id
-    assert set(begun.values()) == {None}
+    assert set(document.values()) == {None}
 
 
-# What goes wrong before anything is paid for
+# Errors before anything is paid for
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "messages"),
     [
         (("--resolution", "2K"), ["--resolution works only with", "or omit it"]),
         (("--aspect-ratio", "8:1"), ["--aspect-ratio 8:1 works only with nano-banana-2"]),
@@ -184,17 +192,17 @@ def test_json_is_one_object_and_nothing_else(run: Run, banana_server: MockServer
         (("--flavour", "vanilla"), ["--flavour"]),
     ],
 )
-def test_bad_use_names_the_option_and_costs_no_request(
-    arguments: tuple[str, ...], said: list[str], run: Run
+def test_a_usage_error_names_the_option_and_sends_no_request(
+    arguments: tuple[str, ...], messages: list[str], run: Run
 ) -> None:
     with FaultServer(SUBMITTED) as server:
-        ran = run("generate", "a cat", *arguments, url=server.url)
-    assert (ran.code, ran.out, server.requests) == (2, "", [])
-    assert all(each in ran.err for each in said)
+        outcome = run("generate", "a cat", *arguments, url=server.url)
+    assert (outcome.code, outcome.out, server.requests) == (2, "", [])
+    assert all(each in outcome.err for each in messages)
 
 
 @pytest.mark.parametrize(
-    ("urls", "said"),
+    ("urls", "message"),
     [
         ([], "URL is required for an edit: pass"),
         (
@@ -207,16 +215,16 @@ def test_bad_use_names_the_option_and_costs_no_request(
         ),
     ],
 )
-def test_a_broken_rule_of_an_edit_names_the_url(urls: list[str], said: str, run: Run) -> None:
-    ran = run("edit", "make it red", *urls)
-    assert ran.code == 2
-    assert f"error: {said}" in ran.err
+def test_an_invalid_edit_names_the_url(urls: list[str], message: str, run: Run) -> None:
+    outcome = run("edit", "make it red", *urls)
+    assert outcome.code == 2
+    assert f"error: {message}" in outcome.err
 
 
-def test_without_a_key_it_says_what_to_set(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_names_the_variable_to_set(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MOUNTSEA_API_KEY")
-    ran = run("generate", "a cat")
-    assert (ran.code, ran.out, ran.err) == (
+    outcome = run("generate", "a cat")
+    assert (outcome.code, outcome.out, outcome.err) == (
         2,
         "",
         "error: there is no API key: set MOUNTSEA_API_KEY\n",
@@ -224,25 +232,25 @@ def test_without_a_key_it_says_what_to_set(run: Run, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("output", ["cat.png", "cat", "link.png"])
-def test_a_file_in_the_way_is_found_before_anything_is_paid_for(output: str, run: Run) -> None:
+def test_an_existing_file_is_found_before_anything_is_paid_for(output: str, run: Run) -> None:
     Path("cat.png").write_bytes(b"mine")
     Path("link.png").symlink_to("nowhere")
     with FaultServer(SUBMITTED) as server:
-        ran = run("generate", "a cat", "-o", output, url=server.url)
-    assert (ran.code, server.requests) == (2, [])
-    assert f"error: --output {output}: " in ran.err
-    assert "exists: pass --force to replace it" in ran.err
+        outcome = run("generate", "a cat", "-o", output, url=server.url)
+    assert (outcome.code, server.requests) == (2, [])
+    assert f"error: --output {output}: " in outcome.err
+    assert "exists: pass --force to replace it" in outcome.err
     assert Path("cat.png").read_bytes() == b"mine"
 
 
-def test_force_overwrites_the_file(run: Run, banana_server: MockServer) -> None:
+def test_force_replaces_the_file(run: Run, banana_server: MockServer) -> None:
     Path("cat.png").write_bytes(b"mine")
     assert run("generate", "a cat", "-o", "cat.png", "--force", url=banana_server.url).code == 0
     assert Path("cat.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "message"),
     [
         ("file/cat.png", "file is not a folder"),
         ("n" * 300 + ".png", "File name too long"),
@@ -250,8 +258,8 @@ def test_force_overwrites_the_file(run: Run, banana_server: MockServer) -> None:
         ("closed", "the folder closed is not writable"),
     ],
 )
-def test_a_place_that_takes_no_file_is_found_before_anything_is_paid_for(
-    output: str, said: str, run: Run, monkeypatch: pytest.MonkeyPatch
+def test_an_unwritable_output_is_found_before_anything_is_paid_for(
+    output: str, message: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("file").write_bytes(b"")
     Path("closed").mkdir()
@@ -260,28 +268,28 @@ def test_a_place_that_takes_no_file_is_found_before_anything_is_paid_for(
         os, "access", lambda path, mode: Path(path).name != "closed" and access(path, mode)
     )
     with FaultServer(SUBMITTED) as server:
-        ran = run("generate", "a cat", "-o", output, url=server.url)
-    assert (ran.code, server.requests) == (2, [])
-    assert said in ran.err
+        outcome = run("generate", "a cat", "-o", output, url=server.url)
+    assert (outcome.code, server.requests) == (2, [])
+    assert message in outcome.err
 
 
-def test_a_new_folder_is_made_for_the_picture(run: Run, banana_server: MockServer) -> None:
-    ran = run("generate", "a cat", "-o", "new/folder/", url=banana_server.url)
-    assert Path(ran.out.strip()).parent == Path("new/folder")
+def test_a_missing_folder_is_created_for_the_image(run: Run, banana_server: MockServer) -> None:
+    outcome = run("generate", "a cat", "-o", "new/folder/", url=banana_server.url)
+    assert Path(outcome.out.strip()).parent == Path("new/folder")
 
 
-# What goes wrong afterwards
+# Errors after the submission
 
 
-def test_a_failed_task_says_why(run: Run) -> None:
-    failed = look("failed", errorMessage="no [b]cats", errorCode=7, traceId="tr-1")
-    with FaultServer(SUBMITTED, look("processing"), look("processing"), failed) as server:
-        ran = run("generate", "a cat", "--json", url=server.url)
-    assert ran.code == 1
-    assert ran.err.count("processing\n") == 1
-    assert "error: task t-1 ended as failed: no [b]cats, error code 7, trace id tr-1" in ran.err
-    assert "resume the task" not in ran.err
-    assert only_json(ran) == {
+def test_a_failed_task_reports_the_reason(run: Run) -> None:
+    failed = snapshot("failed", errorMessage="no [b]cats", errorCode=7, traceId="tr-1")
+    with FaultServer(SUBMITTED, snapshot("processing"), snapshot("processing"), failed) as server:
+        outcome = run("generate", "a cat", "--json", url=server.url)
+    assert outcome.code == 1
+    assert outcome.err.count("processing\n") == 1
+    assert "error: task t-1 ended as failed: no [b]cats, error code 7, trace id tr-1" in outcome.err
+    assert "resume the task" not in outcome.err
+    assert only_json(outcome) == {
         "task_id": "t-1",
         "status": "failed",
         "path": None,
@@ -292,7 +300,7 @@ def test_a_failed_task_says_why(run: Run) -> None:
     }
 
 
-def test_what_a_server_says_cannot_command_the_terminal_or_break_the_json(run: Run) -> None:
+def test_text_from_the_server_cannot_control_the_terminal_or_break_the_json(run: Run) -> None:
     failed = Fault(
         "failed",
         answer(
@@ -301,18 +309,18 @@ def test_what_a_server_says_cannot_command_the_terminal_or_break_the_json(run: R
             b' "errorMessage": "\\u001b[2J\\r\\ud800\\u009b\\u202e"}',
         ),
     )
-    with FaultServer(SUBMITTED, look("\x1b[31mready\x07"), failed) as server:
-        ran = run("generate", "a cat", "--json", url=server.url)
-    assert ran.code == 1
-    assert "\\x1b[31mready\\x07\n" in ran.err
-    assert "\\x1b[2J\\r\\ud800\\x9b\\u202e" in ran.err
-    assert ran.err.replace("\n", "").isprintable()
-    assert ran.out.rstrip("\n").isprintable()
-    assert only_json(ran)["error_code"] == "nan"
+    with FaultServer(SUBMITTED, snapshot("\x1b[31mready\x07"), failed) as server:
+        outcome = run("generate", "a cat", "--json", url=server.url)
+    assert outcome.code == 1
+    assert "\\x1b[31mready\\x07\n" in outcome.err
+    assert "\\x1b[2J\\r\\ud800\\x9b\\u202e" in outcome.err
+    assert outcome.err.replace("\n", "").isprintable()
+    assert outcome.out.rstrip("\n").isprintable()
+    assert only_json(outcome)["error_code"] == "nan"
 
 
 @pytest.mark.parametrize(
-    ("faults", "said", "picks_up"),
+    ("faults", "message", "resumes"),
     [
         ([Fault("500", answer(500), charges=True)], "may have been accepted and charged", False),
         ([Fault("closed", charges=True)], "check your account before you resend it", False),
@@ -324,106 +332,108 @@ def test_what_a_server_says_cannot_command_the_terminal_or_break_the_json(run: R
         ),
     ],
 )
-def test_an_unknown_outcome_has_an_exit_code_of_its_own(
-    faults: list[Fault], said: str, picks_up: bool, run: Run
+def test_an_unknown_outcome_has_its_own_exit_code(
+    faults: list[Fault], message: str, resumes: bool, run: Run
 ) -> None:
     with FaultServer(*faults) as server:
-        ran = run("generate", "a cat", "--json", url=server.url)
-    assert (ran.code, server.charged) == (4, 1)
-    assert said in ran.err
-    assert "client.task" not in ran.err
-    assert ("nano-banana result t-1" in ran.err) == picks_up
-    assert bool(ran.out) == picks_up
+        outcome = run("generate", "a cat", "--json", url=server.url)
+    assert (outcome.code, server.charged) == (4, 1)
+    assert message in outcome.err
+    assert "client.task" not in outcome.err
+    assert ("nano-banana result t-1" in outcome.err) == resumes
+    assert bool(outcome.out) == resumes
 
 
-def test_a_server_that_is_not_there_is_no_charge(run: Run) -> None:
-    ran = run("generate", "a cat", "--json", url="http://127.0.0.1:1")
-    assert (ran.code, ran.out) == (3, "")
-    assert "nothing was charged" in ran.err
+def test_an_unreachable_server_costs_nothing(run: Run) -> None:
+    outcome = run("generate", "a cat", "--json", url="http://127.0.0.1:1")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "nothing was charged" in outcome.err
 
 
-def test_a_wrong_key_says_where_to_look(
+def test_a_wrong_key_names_the_variable_to_check(
     run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOUNTSEA_API_KEY", "wrong")
-    ran = run("result", "t-1", url=banana_server.url)
-    assert ran.code == 3
-    assert "401" in ran.err
-    assert "MOUNTSEA_API_KEY" in ran.err
-    assert "wrong" not in ran.err
+    outcome = run("result", "t-1", url=banana_server.url)
+    assert outcome.code == 3
+    assert "401" in outcome.err
+    assert "MOUNTSEA_API_KEY" in outcome.err
+    assert "wrong" not in outcome.err
 
 
-def test_a_task_that_nobody_knows_is_not_offered_again(run: Run, banana_server: MockServer) -> None:
-    ran = run("result", "t-1", "--json", url=banana_server.url)
-    assert ran.code == 3
-    assert "resume the task" not in ran.err
-    assert only_json(ran)["task_id"] == "t-1"
+def test_a_task_that_does_not_exist_is_not_offered_for_resumption(
+    run: Run, banana_server: MockServer
+) -> None:
+    outcome = run("result", "t-1", "--json", url=banana_server.url)
+    assert outcome.code == 3
+    assert "resume the task" not in outcome.err
+    assert only_json(outcome)["task_id"] == "t-1"
     assert run("result", " ").code == 2
 
 
-def test_a_wait_that_takes_too_long_names_the_command_that_goes_on(run: Run) -> None:
-    with FaultServer(SUBMITTED, look("processing")) as server:
-        ran = run(
+def test_a_wait_that_times_out_prints_the_command_that_resumes_the_task(run: Run) -> None:
+    with FaultServer(SUBMITTED, snapshot("processing")) as server:
+        outcome = run(
             *("generate", "a cat", "--timeout", "0", "--force"),
             *("-o", "c.png", "--base-url", server.url, "--json"),
         )
-    assert ran.code == 3
-    assert f"\n  nano-banana result t-1 -o c.png --force --base-url {server.url}\n" in ran.err
-    assert "client.task" not in ran.err
-    assert "still running" in only_json(ran)["error_message"]
+    assert outcome.code == 3
+    assert f"\n  nano-banana result t-1 -o c.png --force --base-url {server.url}\n" in outcome.err
+    assert "client.task" not in outcome.err
+    assert "still running" in only_json(outcome)["error_message"]
 
 
-def test_an_id_that_looks_like_an_option_is_picked_up_too(run: Run, tmp_path: Path) -> None:
+def test_a_task_id_that_looks_like_an_option_can_be_resumed(run: Run, tmp_path: Path) -> None:
     submitted = Fault("submitted", answer(201, {"taskId": "-t"}))
     done = {"taskId": "-t", "status": "completed", "result": {"imageUrls": ["http://a"]}}
     with FaultServer(submitted, Fault("done", answer(200, done))) as server:
-        ran = run("generate", "a cat", "--no-wait", "-o", "c.png", url=server.url)
-        assert "  nano-banana result -o c.png -- -t\n" in ran.err
-        ran = run("result", "-o", "c.png", "--timeout", "0", "--", "-t")
-    assert "  nano-banana result -o c.png -- -t\n" in ran.err
+        outcome = run("generate", "a cat", "--no-wait", "-o", "c.png", url=server.url)
+        assert "  nano-banana result -o c.png -- -t\n" in outcome.err
+        outcome = run("result", "-o", "c.png", "--timeout", "0", "--", "-t")
+    assert "  nano-banana result -o c.png -- -t\n" in outcome.err
 
 
-def test_a_picture_that_cannot_be_saved_is_not_lost(
+def test_an_image_that_cannot_be_saved_is_not_lost(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FaultServer(SUBMITTED) as server:
-        done = look("completed", result={"imageUrls": [f"{server.url}/a.png"]})
-        server.expect(SUBMITTED, look("pending"), done, Fault("a picture", answer(200, PNG)))
+        done = snapshot("completed", result={"imageUrls": [f"{server.url}/a.png"]})
+        server.expect(SUBMITTED, snapshot("pending"), done, Fault("an image", answer(200, PNG)))
 
-        def make_file(self: Clock, seconds: float) -> None:
+        def create_file(self: Clock, seconds: float) -> None:
             Path("cat.png").write_bytes(b"mine")
 
-        monkeypatch.setattr(Clock, "sleep", make_file)
-        ran = run("generate", "a cat", "-o", "cat.png", "--json", url=server.url)
-        assert ran.code == 3
-        assert "the file exists: pass --force to replace it" in ran.err
-        assert "\n  nano-banana result t-1 -o other.png\n" in ran.err
-        assert only_json(ran)["status"] == "completed"
-        server.expect(done, Fault("a picture", answer(200, PNG)))
+        monkeypatch.setattr(Clock, "sleep", create_file)
+        outcome = run("generate", "a cat", "-o", "cat.png", "--json", url=server.url)
+        assert outcome.code == 3
+        assert "the file exists: pass --force to replace it" in outcome.err
+        assert "\n  nano-banana result t-1 -o other.png\n" in outcome.err
+        assert only_json(outcome)["status"] == "completed"
+        server.expect(done, Fault("an image", answer(200, PNG)))
         assert run("result", "t-1", "-o", "other.png").out == "other.png\n"
     assert Path("cat.png").read_bytes() == b"mine"
 
 
-def test_an_expired_link_says_what_looks_again(run: Run) -> None:
+def test_an_expired_url_prints_the_command_that_gets_a_fresh_one(run: Run) -> None:
     with FaultServer(SUBMITTED) as server:
-        done = look("completed", result={"imageUrls": [f"{server.url}/a.png"]})
+        done = snapshot("completed", result={"imageUrls": [f"{server.url}/a.png"]})
         server.expect(SUBMITTED, done, Fault("gone", answer(403)))
-        ran = run("generate", "a cat", url=server.url)
-    assert ran.code == 3
-    assert ": resume the task for a fresh URL\n" in ran.err
-    assert "\n  nano-banana result t-1\n" in ran.err
+        outcome = run("generate", "a cat", url=server.url)
+    assert outcome.code == 3
+    assert ": resume the task for a fresh URL\n" in outcome.err
+    assert "\n  nano-banana result t-1\n" in outcome.err
 
 
 @pytest.mark.filterwarnings("default::mountsea_banana.ContractWarning")
-def test_a_broken_contract_that_could_be_read_is_a_warning(run: Run) -> None:
+def test_a_readable_response_that_violates_the_contract_is_a_warning(run: Run) -> None:
     with FaultServer(Fault("wrapped", answer(201, {"data": {"taskId": "t-1"}}))) as server:
-        ran = run("generate", "a cat", "--no-wait", url=server.url)
-    assert (ran.code, ran.out) == (0, "t-1\n")
-    assert "warning: the response to a submission was wrapped in `data`; task t-1" in ran.err
-    assert ".py" not in ran.err
+        outcome = run("generate", "a cat", "--no-wait", url=server.url)
+    assert (outcome.code, outcome.out) == (0, "t-1\n")
+    assert "warning: the response to a submission was wrapped in `data`; task t-1" in outcome.err
+    assert ".py" not in outcome.err
 
 
-def test_every_error_of_the_library_has_its_exit_code() -> None:
+def test_every_error_of_the_library_has_an_exit_code() -> None:
     named = [getattr(api, name) for name in api.__all__]
     kinds = {
         each for each in named if isinstance(each, type) and issubclass(each, api.NanoBananaError)
@@ -443,20 +453,22 @@ def test_every_error_of_the_library_has_its_exit_code() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_wait_names_the_command_that_goes_on(
+def test_an_interrupted_wait_prints_the_command_that_resumes_the_task(
     number: signal.Signals, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with FaultServer(SUBMITTED, look("processing")) as server:
+    with FaultServer(SUBMITTED, snapshot("processing")) as server:
         monkeypatch.setattr(Clock, "sleep", lambda self, seconds: signal.raise_signal(number))
-        ran = run("generate", "a cat", "-o", "cat.png", "--json", url=server.url)
-    assert ran.code == 130
-    assert "interrupted: task t-1 is still running" in ran.err
-    assert "\n  nano-banana result t-1 -o cat.png\n" in ran.err
-    assert only_json(ran)["status"] == "processing"
-    assert signal.getsignal(number) is signal.SIG_IGN  # what is said is not cut short
+        outcome = run("generate", "a cat", "-o", "cat.png", "--json", url=server.url)
+    assert outcome.code == 130
+    assert "interrupted: task t-1 is still running" in outcome.err
+    assert "\n  nano-banana result t-1 -o cat.png\n" in outcome.err
+    assert only_json(outcome)["status"] == "processing"
+    assert (
+        signal.getsignal(number) is signal.SIG_IGN
+    )  # a second signal must not cut the report short
 
 
-def test_a_command_that_was_not_interrupted_leaves_the_signals_as_they_were(
+def test_a_command_that_is_not_interrupted_restores_the_signal_handlers(
     run: Run, banana_server: MockServer
 ) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
@@ -464,17 +476,17 @@ def test_a_command_that_was_not_interrupted_leaves_the_signals_as_they_were(
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_an_interrupted_submission_says_that_its_outcome_is_unknown(
+def test_an_interrupted_submission_reports_that_its_outcome_is_unknown(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FaultServer(Fault("busy", answer(429))) as server:
         monkeypatch.setattr(Clock, "sleep", lambda *_: signal.raise_signal(signal.SIGINT))
-        ran = run("generate", "a cat", "--json", url=server.url)
-    assert (ran.code, ran.out) == (130, "")
-    assert "the outcome is unknown: the request may have been accepted and charged" in ran.err
+        outcome = run("generate", "a cat", "--json", url=server.url)
+    assert (outcome.code, outcome.out) == (130, "")
+    assert "the outcome is unknown: the request may have been accepted and charged" in outcome.err
 
 
-def test_an_interrupt_before_the_submission_says_that_nothing_was_sent(
+def test_an_interrupt_before_the_submission_reports_that_nothing_was_sent(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import httpx
@@ -483,11 +495,11 @@ def test_an_interrupt_before_the_submission_says_that_nothing_was_sent(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(httpx, "Client", interrupt)
-    ran = run("generate", "a cat")
-    assert (ran.code, ran.err) == (130, "interrupted: nothing was sent\n")
+    outcome = run("generate", "a cat")
+    assert (outcome.code, outcome.err) == (130, "interrupted: nothing was sent\n")
 
 
-def test_a_background_job_does_not_end_by_ctrl_c(
+def test_a_background_job_ignores_ctrl_c(
     run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -496,7 +508,7 @@ def test_a_background_job_does_not_end_by_ctrl_c(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_real_signal_during_a_submission_leaves_no_traceback(
+def test_a_real_signal_during_a_submission_causes_no_traceback(
     number: signal.Signals, child: Callable[..., Any]
 ) -> None:
     with FaultServer(Fault("silent", charges=True, stalls=True)) as server:
@@ -526,27 +538,27 @@ def test_an_interrupt_outside_a_task_has_the_same_exit_code(
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",), ("--no-wait",)])
-def test_a_full_stdout_is_an_error_and_the_task_is_known(
+def test_a_full_stdout_is_an_error_after_the_task_id_is_printed(
     arguments: tuple[str, ...], run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, Path("/dev/full").open("w") as full:
         patch.setattr(sys, "stdout", full)
-        ran = run("generate", "a cat", *arguments, url=banana_server.url)
-    assert ran.code == 3
-    assert ran.err.startswith("task ")
-    assert "error: cannot write to stdout: " in ran.err
+        outcome = run("generate", "a cat", *arguments, url=banana_server.url)
+    assert outcome.code == 3
+    assert outcome.err.startswith("task ")
+    assert "error: cannot write to stdout: " in outcome.err
 
 
-def test_a_full_stderr_does_not_keep_the_picture_back(
+def test_a_full_stderr_does_not_keep_the_image_from_being_saved(
     run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, Path("/dev/full").open("w") as full:
         patch.setattr(sys, "stderr", full)
-        ran = run("generate", "a cat", "-o", "cat.png", url=banana_server.url)
-    assert (ran.code, ran.out) == (0, "cat.png\n")
+        outcome = run("generate", "a cat", "-o", "cat.png", url=banana_server.url)
+    assert (outcome.code, outcome.out) == (0, "cat.png\n")
 
 
-def test_closed_pipes_leave_no_traceback_and_the_picture_is_saved(
+def test_closed_pipes_cause_no_traceback_and_the_image_is_saved(
     child: Callable[..., Any], tmp_path: Path
 ) -> None:
     reader, writer = os.pipe()
@@ -570,47 +582,47 @@ def test_a_broken_pipe_on_stderr_does_not_end_the_command(
     os.close(reader)
     with monkeypatch.context() as patch, os.fdopen(writer, "w") as closed:
         patch.setattr(sys, "stderr", closed)
-        ran = run("generate", "a cat", "-o", "cat.png", url=banana_server.url)
-    assert (ran.code, ran.out) == (0, "cat.png\n")
+        outcome = run("generate", "a cat", "-o", "cat.png", url=banana_server.url)
+    assert (outcome.code, outcome.out) == (0, "cat.png\n")
 
 
-MOVES = {"TERM": "xterm", "FORCE_COLOR": "1"}
+TERMINAL = {"TERM": "xterm", "FORCE_COLOR": "1"}
 
 
 @pytest.mark.parametrize(
-    ("environment", "arguments", "moves"),
+    ("environment", "arguments", "has_spinner"),
     [
-        (MOVES, (), True),
-        ({**MOVES, "PYTHONIOENCODING": "ascii"}, (), True),
-        ({**MOVES, "TERM": "dumb"}, (), False),
-        (MOVES, ("--quiet",), False),
-        (MOVES, ("--json",), True),
+        (TERMINAL, (), True),
+        ({**TERMINAL, "PYTHONIOENCODING": "ascii"}, (), True),
+        ({**TERMINAL, "TERM": "dumb"}, (), False),
+        (TERMINAL, ("--quiet",), False),
+        (TERMINAL, ("--json",), True),
         ({}, (), False),
     ],
 )
-def test_a_terminal_shows_one_moving_line(
+def test_a_terminal_shows_a_spinner(
     environment: dict[str, str],
     arguments: tuple[str, ...],
-    moves: bool,
+    has_spinner: bool,
     run: Run,
     banana_server: MockServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    ran = run("generate", "a cat", "-o", "cat.png", *arguments, url=banana_server.url)
-    assert ran.code == 0
-    assert ("\x1b[?25l" in ran.err) == moves
-    assert ("processing\n" in ran.err) == (not moves)
-    if moves:
-        assert re.search(r"processing (\x1b\[33m)?0:00:0", ran.err)
-        assert "done in" in ran.err.rpartition("\x1b[?25h")[2]
+    outcome = run("generate", "a cat", "-o", "cat.png", *arguments, url=banana_server.url)
+    assert outcome.code == 0
+    assert ("\x1b[?25l" in outcome.err) == has_spinner
+    assert ("processing\n" in outcome.err) == (not has_spinner)
+    if has_spinner:
+        assert re.search(r"processing (\x1b\[33m)?0:00:0", outcome.err)
+        assert "done in" in outcome.err.rpartition("\x1b[?25h")[2]
 
 
 def test_no_color_is_respected(
     run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in MOVES.items():
+    for name, value in TERMINAL.items():
         monkeypatch.setenv(name, value)
     colour = re.compile(r"\x1b\[(?:\d+;)*[349]\d")
     with_colour = run("generate", "a cat", "--resolution", "2K")
@@ -622,9 +634,9 @@ def test_no_color_is_respected(
     assert not colour.search(without)
 
 
-def on_a_terminal(process: subprocess.Popen[str], master: int) -> str:
-    """Return all that a process writes to its terminal."""
-    shown = b""
+def read_terminal(process: subprocess.Popen[str], master: int) -> str:
+    """Return everything that a process writes to its terminal."""
+    output = b""
     while True:
         try:
             part = os.read(master, 65536)
@@ -632,12 +644,12 @@ def on_a_terminal(process: subprocess.Popen[str], master: int) -> str:
             break
         if not part:
             break
-        shown += part
+        output += part
     process.wait(timeout=20)
-    return shown.decode()
+    return output.decode()
 
 
-def test_a_real_terminal_shows_the_moving_line_and_gets_its_cursor_back(
+def test_a_real_terminal_shows_the_spinner_and_gets_its_cursor_back(
     child: Callable[..., Any],
 ) -> None:
     master, slave = pty.openpty()
@@ -645,15 +657,15 @@ def test_a_real_terminal_shows_the_moving_line_and_gets_its_cursor_back(
         *("generate", "a cat", "-o", "cat.png"), stdin=slave, stdout=slave, stderr=slave
     )
     os.close(slave)
-    shown = on_a_terminal(process, master)
+    output = read_terminal(process, master)
     os.close(master)
     assert process.returncode == 0
-    assert re.search(r"processing .*0:00:0", shown)
-    assert shown.index("\x1b[?25l") < shown.index("\x1b[?25h") < shown.index("cat.png")
-    assert shown.endswith("cat.png\r\n")
+    assert re.search(r"processing .*0:00:0", output)
+    assert output.index("\x1b[?25l") < output.index("\x1b[?25h") < output.index("cat.png")
+    assert output.endswith("cat.png\r\n")
 
 
-# The other commands
+# Other commands
 
 
 def test_rules_are_a_table_on_a_terminal_and_lines_on_a_pipe(
@@ -670,24 +682,22 @@ def test_rules_are_a_table_on_a_terminal_and_lines_on_a_pipe(
     assert "…" not in table
 
 
-def test_rules_check_judges_a_body_without_a_key_or_a_network(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rules_check_needs_no_key_and_no_network(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MOUNTSEA_API_KEY")
-    ran = run("rules", "--check", '{"prompt": "a cat", "action": "generate"}')
-    assert (ran.code, ran.out) == (0, "the request conforms to the rules\n")
-    ran = run("rules", "--check", '{"prompt": "x", "action": "edit", "num_images": 2}')
-    assert ran.code == 2
-    assert len(ran.out.splitlines()) == 2
-    assert "(edit-needs-image-urls)" in ran.out
-    assert "(one-image-only)" in ran.out
+    outcome = run("rules", "--check", '{"prompt": "a cat", "action": "generate"}')
+    assert (outcome.code, outcome.out) == (0, "the request conforms to the rules\n")
+    outcome = run("rules", "--check", '{"prompt": "x", "action": "edit", "num_images": 2}')
+    assert outcome.code == 2
+    assert len(outcome.out.splitlines()) == 2
+    assert "(edit-needs-image-urls)" in outcome.out
+    assert "(one-image-only)" in outcome.out
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000])
-def test_rules_check_says_what_is_no_json(text: str, run: Run) -> None:
-    ran = run("rules", "--check", text)
-    assert ran.code == 2
-    assert "--check: not valid JSON" in ran.err
+def test_rules_check_rejects_invalid_json(text: str, run: Run) -> None:
+    outcome = run("rules", "--check", text)
+    assert outcome.code == 2
+    assert "--check: not valid JSON" in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -701,30 +711,30 @@ def test_rules_check_reads_stdin(text: bytes, code: int, child: Callable[..., An
     assert "Traceback" not in err
 
 
-def test_mock_hands_its_arguments_on(
+def test_mock_passes_its_arguments_on(
     run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    ran = run("mock", "--port", banana_server.url.rpartition(":")[2])
-    assert ran.code == 2
-    assert "in use" in ran.err
+    outcome = run("mock", "--port", banana_server.url.rpartition(":")[2])
+    assert outcome.code == 2
+    assert "in use" in outcome.err
     with pytest.raises(SystemExit) as caught:
         main(["mock", "--help"])
     assert caught.value.code == 0
     assert "usage: nano-banana mock" in capsys.readouterr().out
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    ran = run("mock")
-    assert ran.code == 2
-    assert "uvicorn is missing: pip install 'mountsea-banana[mock]'" in ran.err
+    outcome = run("mock")
+    assert outcome.code == 2
+    assert "uvicorn is missing: pip install 'mountsea-banana[mock]'" in outcome.err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script_for_the_shell(shell: str, run: Run) -> None:
-    ran = run("completion", shell)
-    assert ran.code == 0
-    assert f"_NANO_BANANA_COMPLETE={shell}_complete" in ran.out
+    outcome = run("completion", shell)
+    assert outcome.code == 0
+    assert f"_NANO_BANANA_COMPLETE={shell}_complete" in outcome.out
 
 
-def test_bash_completes_the_options_values(tmp_path: Path) -> None:
+def test_bash_completes_the_values_of_an_option(tmp_path: Path) -> None:
     command = tmp_path / "nano-banana"
     command.write_text(f"#!{sys.executable}\n{CHILD}")
     command.chmod(0o755)
@@ -733,49 +743,49 @@ def test_bash_completes_the_options_values(tmp_path: Path) -> None:
         "COMP_WORDS=(nano-banana generate --model nano); COMP_CWORD=3; "
         '_nano_banana_completion nano-banana; echo "${COMPREPLY[@]}"'
     )
-    # Without a terminal bash has no compopt, and says so on stderr.
+    # Without a terminal, bash warns on stderr that it has no compopt.
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == "nano-banana-fast nano-banana-pro nano-banana-2\n"
 
 
 @pytest.mark.parametrize("arguments", [(), ("generate",), ("edit",), ("result",)])
-def test_help_names_the_exit_codes(arguments: tuple[str, ...], run: Run) -> None:
-    ran = run(*arguments, "--help")
-    assert ran.code == 0
+def test_help_lists_the_exit_codes(arguments: tuple[str, ...], run: Run) -> None:
+    outcome = run(*arguments, "--help")
+    assert outcome.code == 0
     for code in ("0    succ", "1    the task", "2    usage", "3    net", "4    unkn", "130  inter"):
-        assert f"\n    {code}" in ran.out
+        assert f"\n    {code}" in outcome.out
 
 
-def test_help_brings_nothing_that_only_a_task_needs(tmp_path: Path) -> None:
+def test_help_does_not_import_what_only_a_task_needs(tmp_path: Path) -> None:
     code = (
         "import sys; from mountsea_banana.cli import main; main(['--help'])\n"
         "print([n for n in sys.modules if n.startswith(('mountsea_banana.', 'mountsea_api'))])"
     )
-    shown = subprocess.check_output([sys.executable, "-c", code], text=True)
-    assert "mountsea_banana.cli._commands" in shown
-    assert "_follow" not in shown
-    assert "mountsea_api" not in shown
+    output = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert "mountsea_banana.cli._commands" in output
+    assert "_follow" not in output
+    assert "mountsea_api" not in output
 
 
-def test_help_does_without_what_takes_long_to_import() -> None:
+def test_help_does_not_import_slow_modules() -> None:
     code = "import sys; from mountsea_banana.cli import main; main(['--help']); print(*sys.modules)"
-    shown = subprocess.check_output([sys.executable, "-c", code], text=True)
-    modules = set(shown.splitlines()[-1].split())
+    output = subprocess.check_output([sys.executable, "-c", code], text=True)
+    modules = set(output.splitlines()[-1].split())
     assert "click" in modules
     assert modules & {"httpx", "asyncio", "rich.progress", "mountsea_api"} == set()
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
-def test_without_the_extra_it_says_what_to_install(
+def test_a_missing_extra_names_the_command_that_installs_it(
     missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     assert main([]) == 2
-    said = capsys.readouterr().err
-    assert said == f"nano-banana: {missing} is missing: pip install 'mountsea-banana[cli]'\n"
+    message = capsys.readouterr().err
+    assert message == f"nano-banana: {missing} is missing: pip install 'mountsea-banana[cli]'\n"
 
 
-def test_a_process_without_the_extra_leaves_no_traceback() -> None:
+def test_a_process_without_the_extra_prints_no_traceback() -> None:
     code = (
         "import sys; sys.modules['click'] = sys.modules['rich'] = None\n"
         "from mountsea_banana.cli import main; sys.exit(main())"
@@ -786,7 +796,7 @@ def test_a_process_without_the_extra_leaves_no_traceback() -> None:
 
 
 @pytest.mark.parametrize("command", [["rules"], ["rules", "--check", "{}"], ["--help"]])
-def test_a_stdout_that_is_full_is_said_and_is_no_failed_task(
+def test_a_full_stdout_is_reported_with_the_exit_code_of_a_file_error(
     command: list[str], child: Callable[..., Any]
 ) -> None:
     with Path("/dev/full").open("w") as full:
@@ -796,7 +806,7 @@ def test_a_stdout_that_is_full_is_said_and_is_no_failed_task(
     assert err == "cannot write to stdout: [Errno 28] No space left on device\n"
 
 
-def test_a_full_stdout_ends_the_rules_with_3(
+def test_rules_on_a_full_stdout_exits_with_3(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Path("/dev/full").open("w", buffering=1) as full:
@@ -806,22 +816,22 @@ def test_a_full_stdout_ends_the_rules_with_3(
 
 
 @pytest.mark.parametrize("path", ["", "-"])
-def test_an_output_that_is_no_path_is_refused_before_anything_is_sent(
+def test_an_output_that_is_not_a_path_is_rejected_before_anything_is_sent(
     run: Run, banana_server: MockServer, path: str
 ) -> None:
-    ran = run("generate", "a cat", "-o", path, url=banana_server.url)
-    assert ran.code == 2
-    assert "pass a file or a folder" in ran.err
+    outcome = run("generate", "a cat", "-o", path, url=banana_server.url)
+    assert outcome.code == 2
+    assert "pass a file or a folder" in outcome.err
     assert banana_server.charged == 0
 
 
-def test_a_broken_download_is_picked_up_as_it_was_asked_for(
+def test_a_broken_download_can_be_resumed_with_the_same_options(
     run: Run, banana_server: MockServer
 ) -> None:
     banana_server.next_task(Plan(truncates=True))
-    ran = run("generate", "a cat", "-o", "cat.png", "--force", url=banana_server.url)
-    assert ran.code == 3
-    assert ran.err.rstrip().endswith("-o cat.png --force")
+    outcome = run("generate", "a cat", "-o", "cat.png", "--force", url=banana_server.url)
+    assert outcome.code == 3
+    assert outcome.err.rstrip().endswith("-o cat.png --force")
 
 
 def test_an_interrupt_while_the_commands_are_imported_has_the_same_exit_code(

@@ -1,4 +1,4 @@
-"""Pictures of an edit are looked at before the edit is paid for, where that is asked for."""
+"""With `check_images`, the images of an edit are checked before it is paid for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 2000
 seen: list[tuple[str, Mapping[str, str]]] = []
 
 
-async def picture(request: Request) -> Response:
+async def image(request: Request) -> Response:
     seen.append((request.method, request.headers))
     kind = request.path_params["kind"]
     is_head = request.method == "HEAD"
@@ -46,19 +46,19 @@ async def picture(request: Request) -> Response:
             return Response(PNG + b"x" * (10 * 2**20), headers={"Transfer-Encoding": "chunked"})
         case "endless":
             return Response(status_code=405)
-        case "called-image" if not is_head:
+        case "mislabelled" if not is_head:
             return Response("<html>", media_type="image/png")
-        case "called-image":
+        case "mislabelled":
             return Response(status_code=403)
     return Response(PNG, media_type="image/png")
 
 
 def app() -> Starlette:
-    return Starlette(routes=[Route("/{kind}", picture, methods=["GET", "HEAD"])])
+    return Starlette(routes=[Route("/{kind}", image, methods=["GET", "HEAD"])])
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Any:
+def images() -> Any:
     with MockServer(app=app()) as server:
         yield server.url
 
@@ -79,11 +79,11 @@ either = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"
 
 
 @either
-def test_pictures_that_are_there_are_edited_and_the_key_is_not_shown_to_their_server(
-    banana_server: MockServer, pictures: str, is_async: bool
+def test_usable_images_are_edited_and_the_key_is_not_sent_to_their_server(
+    banana_server: MockServer, images: str, is_async: bool
 ) -> None:
     seen.clear()
-    urls = [f"{pictures}/{kind}" for kind in ("good", "moved", "no-head", "no-type")]
+    urls = [f"{images}/{kind}" for kind in ("good", "moved", "no-head", "no-type")]
     assert edit(banana_server, urls, is_async=is_async).id
     assert [method for method, _ in seen] == [*["HEAD"] * 4, "GET", "HEAD", "GET"]
     assert all("authorization" not in headers for _, headers in seen)
@@ -91,25 +91,25 @@ def test_pictures_that_are_there_are_edited_and_the_key_is_not_shown_to_their_se
 
 @either
 @pytest.mark.parametrize(
-    ("kind", "rule", "said"),
+    ("kind", "rule", "problem"),
     [
         ("missing", "image-is-reachable", "got the response 404"),
         ("page", "image-is-an-image", "not an image but text/html"),
-        ("called-image", "image-is-an-image", "not an image but image/png"),
+        ("mislabelled", "image-is-an-image", "not an image but image/png"),
         ("large", "image-at-most-10-mb", "is 10.5 MB"),
         ("large-range", "image-at-most-10-mb", "is 10.5 MB"),
         ("endless", "image-at-most-10-mb", "is"),
     ],
 )
-def test_a_picture_that_the_vendor_cannot_use_costs_nothing(
-    banana_server: MockServer, pictures: str, is_async: bool, kind: str, rule: str, said: str
+def test_an_image_that_the_vendor_cannot_use_costs_nothing(
+    banana_server: MockServer, images: str, is_async: bool, kind: str, rule: str, problem: str
 ) -> None:
-    urls = [f"{pictures}/good", f"{pictures}/{kind}"]
+    urls = [f"{images}/good", f"{images}/{kind}"]
     with pytest.raises(InvalidRequest) as caught:
         edit(banana_server, urls, is_async=is_async)
     (violation,) = caught.value.violations
     assert (violation.rule, violation.field) == (rule, "image_urls[1]")
-    assert said in violation.message
+    assert problem in violation.message
     assert banana_server.submissions == []
 
 
@@ -117,7 +117,7 @@ def test_a_picture_that_the_vendor_cannot_use_costs_nothing(
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:1/a.png", "http://a\u0300.example/a", "https://[::1]:99999/a"]
 )
-def test_an_address_that_leads_nowhere_costs_nothing(
+def test_an_unreachable_url_costs_nothing(
     banana_server: MockServer, is_async: bool, url: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -126,20 +126,18 @@ def test_an_address_that_leads_nowhere_costs_nothing(
     assert banana_server.submissions == []
 
 
-def test_broken_rules_are_told_before_any_picture_is_looked_at(
-    banana_server: MockServer, pictures: str
+def test_an_invalid_request_is_rejected_before_any_image_is_checked(
+    banana_server: MockServer, images: str
 ) -> None:
     seen.clear()
     with NanoBanana(KEY, base_url=banana_server.url) as banana, pytest.raises(InvalidRequest):
-        banana.edit("x", [f"{pictures}/good"], resolution="2K", check_images=True)  # type: ignore[call-overload]
+        banana.edit("x", [f"{images}/good"], resolution="2K", check_images=True)  # type: ignore[call-overload]
     assert seen == []
 
 
-def test_pictures_are_not_looked_at_unless_that_is_asked_for(
-    banana_server: MockServer, pictures: str
-) -> None:
+def test_images_are_not_checked_by_default(banana_server: MockServer, images: str) -> None:
     seen.clear()
     with NanoBanana(KEY, base_url=banana_server.url) as banana:
-        banana.edit("make it red", f"{pictures}/missing")
+        banana.edit("make it red", f"{images}/missing")
     assert seen == []
-    assert httpx.get(f"{pictures}/missing").status_code == 404
+    assert httpx.get(f"{images}/missing").status_code == 404

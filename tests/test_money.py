@@ -1,4 +1,4 @@
-"""Under every fault: nothing charged is lost or charged twice, and the key stays secret."""
+"""Under every fault, no charged task is lost or charged twice, and the key stays secret."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ either = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"
 
 
 @pytest.fixture(autouse=True)
-def _warnings_are_read(recwarn: pytest.WarningsRecorder) -> Iterator[None]:
+def _warnings_hold_no_key(recwarn: pytest.WarningsRecorder) -> Iterator[None]:
     warnings.simplefilter("always")
     yield
     assert all(KEY not in str(warning.message) for warning in recwarn)
@@ -48,65 +48,67 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def everything_shown(came: Came) -> str:
-    """Return all text in which a program may show what came of a call."""
-    shown = [repr(came.result), str(getattr(came.result, "raw", ""))]
-    for error in chain(came.error):
-        shown += traceback.format_exception(error)
-        shown += [repr(error), str(error), repr(error.args), repr(vars(error))]
-        shown += [repr(getattr(error, name, "")) for name in ("headers", "_request", "response")]
-        shown += [str(getattr(getattr(error, "_request", None), "headers", ""))]
+def everything_visible(outcome: Came) -> str:
+    """Return all text of an outcome that a program could show or log."""
+    texts = [repr(outcome.result), str(getattr(outcome.result, "raw", ""))]
+    for error in chain(outcome.error):
+        texts += traceback.format_exception(error)
+        texts += [repr(error), str(error), repr(error.args), repr(vars(error))]
+        texts += [repr(getattr(error, name, "")) for name in ("headers", "_request", "response")]
+        texts += [str(getattr(getattr(error, "_request", None), "headers", ""))]
         for frame, _ in traceback.walk_tb(error.__traceback__):
             if "mountsea_banana" in frame.f_code.co_filename:
-                shown.append(repr(frame.f_locals))
-    if came.error:
-        shown.append(repr(pickle.dumps(came.error)))
-    return "".join(shown)
+                texts.append(repr(frame.f_locals))
+    if outcome.error:
+        texts.append(repr(pickle.dumps(outcome.error)))
+    return "".join(texts)
 
 
-def check(came: Came, caplog: pytest.LogCaptureFixture) -> None:
-    """Hold what must hold of every call under every fault."""
-    assert isinstance(came.error, api.NanoBananaError | None)
-    assert KEY not in everything_shown(came)
+def check(outcome: Came, caplog: pytest.LogCaptureFixture) -> None:
+    """Assert what must be true of every call under every fault."""
+    assert isinstance(outcome.error, api.NanoBananaError | None)
+    assert KEY not in everything_visible(outcome)
     assert KEY not in caplog.text
-    if came.error:
-        restored = pickle.loads(pickle.dumps(came.error))  # noqa: S301
-        assert type(restored) is type(came.error)
-        assert str(restored) == str(came.error)
-        assert vars(restored).keys() == vars(came.error).keys()
+    if outcome.error:
+        restored = pickle.loads(pickle.dumps(outcome.error))  # noqa: S301
+        assert type(restored) is type(outcome.error)
+        assert str(restored) == str(outcome.error)
+        assert vars(restored).keys() == vars(outcome.error).keys()
 
 
 @either
 @pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
-def test_a_submission_is_charged_once_at_most_and_never_without_the_callers_knowing(
+def test_a_submission_is_charged_at_most_once_and_never_without_the_callers_knowledge(
     fault: Any, is_async: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with FaultServer(fault) as server:
-        came = call(server.url, "submit", is_async=is_async)
-    check(came, caplog)
+        outcome = call(server.url, "submit", is_async=is_async)
+    check(outcome, caplog)
     assert server.charged <= 1
     if server.charged:
-        assert came.task_id == "t-1" or isinstance(came.error, api.SubmissionUnknown)
+        assert outcome.task_id == "t-1" or isinstance(outcome.error, api.SubmissionUnknown)
     assert all(f"Bearer {KEY}".encode() in request for request in server.requests)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
-def test_a_submission_after_a_fault_is_sent_again_only_where_none_was_charged(fault: Any) -> None:
+def test_a_submission_is_retried_after_a_fault_only_if_nothing_was_charged(fault: Any) -> None:
     with FaultServer(fault, CREATED) as server:
-        came = call(server.url, "submit", is_async=False)
-    assert isinstance(came.error, api.NanoBananaError | None)
+        outcome = call(server.url, "submit", is_async=False)
+    assert isinstance(outcome.error, api.NanoBananaError | None)
     assert server.charged <= 1
     assert (
-        came.error is None or server.charged == 0 or isinstance(came.error, api.SubmissionUnknown)
+        outcome.error is None
+        or server.charged == 0
+        or isinstance(outcome.error, api.SubmissionUnknown)
     )
 
 
 @pytest.mark.parametrize("resets", [False, True])
-def test_a_kept_connection_that_breaks_as_it_is_used_again_leaves_that_submission_unknown(
+def test_a_submission_on_a_reused_connection_that_breaks_is_unknown(
     resets: bool,
 ) -> None:
-    broken = Fault("broken before the answer", charges=True, resets=resets)
+    broken = Fault("broken before the response", charges=True, resets=resets)
     with (
         FaultServer(attrs.evolve(KEPT, keeps=True), broken) as server,
         NanoBanana(KEY, base_url=server.url) as client,
@@ -120,32 +122,32 @@ def test_a_kept_connection_that_breaks_as_it_is_used_again_leaves_that_submissio
 @either
 @pytest.mark.parametrize("name", ["wait", "read"])
 @pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
-def test_a_look_or_a_download_ends_with_a_documented_error_that_knows_the_task(
+def test_a_wait_or_a_download_ends_with_a_documented_error_that_has_the_task_id(
     fault: Any, name: str, is_async: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     tail, times = fault.tail
-    # It is asked several times, and a tenth is beyond every limit as well.
+    # The client sends several requests, and a tenth of the tail exceeds every limit too.
     shorter = attrs.evolve(fault, stalls=False, trickles=False, tail=(tail, times // 10))
     with FaultServer(shorter) as server:
-        came = call(server.url, name, is_async=is_async)
+        outcome = call(server.url, name, is_async=is_async)
     if name == "wait":
-        check(came, caplog)
-    assert isinstance(came.error, api.NanoBananaError)
-    assert came.task_id == "t-1"
+        check(outcome, caplog)
+    assert isinstance(outcome.error, api.NanoBananaError)
+    assert outcome.task_id == "t-1"
     assert server.posts == 0
-    if name == "read":  # a download shows the key to nobody, so that nobody can echo it
+    if name == "read":  # a download never sends the key, so no server can echo it
         assert all(KEY.encode() not in request for request in server.requests)
 
 
-def test_the_report_ends_with_three_zeros() -> None:
+def test_the_report_counts_no_lost_double_or_undocumented_outcome() -> None:
     lines: list[str] = []
     assert report(lines.append) == (0, 0, 0)
     assert len(lines) == 1 + 2 * len(FAULTS) + 3
 
 
 class Money(RuleBasedStateMachine):
-    """Many calls of one client against a server that fails at random."""
+    """Many calls of one client against a server with random faults."""
 
     faults = st.sampled_from([each for each in FAULTS if not each.stalls and not each.trickles])
 

@@ -1,4 +1,4 @@
-"""One client from many threads, after a fork, in two loops; and the key at its own origin alone."""
+"""One client in many threads, after a fork and in two event loops; the key at one origin only."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from tests.test_images import PNG
 
 
 class Origin:
-    """A server of pictures that keeps the headers it was sent."""
+    """An image server that records the headers it receives."""
 
     def __init__(self, target: str = "") -> None:
         self.headers: list[str] = []
 
-        async def answer(request: Request) -> Response:
+        async def respond(request: Request) -> Response:
             self.headers.append(repr(request.headers.items()) + str(request.url))
             return RedirectResponse(target) if target else Response(PNG, media_type="image/png")
 
-        self.server = MockServer(app=Starlette(routes=[Route("/{path:path}", answer)]))
+        self.server = MockServer(app=Starlette(routes=[Route("/{path:path}", respond)]))
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def origins() -> Iterator[tuple[Origin, Origin]]:
             yield first, last
 
 
-def test_the_key_is_shown_to_no_origin_but_the_apis(
+def test_the_key_is_sent_only_to_the_origin_of_the_api(
     origins: tuple[Origin, Origin], tmp_path: Any
 ) -> None:
     first, last = origins
@@ -59,8 +59,12 @@ def test_the_key_is_shown_to_no_origin_but_the_apis(
         banana.task("t").fetch()
     assert (tmp_path / "a.png").read_bytes() == PNG
     assert (len(first.headers), len(last.headers)) == (3, 2)
-    shown = ["authorization" in headers for headers in first.headers]
-    assert shown == [False, False, True]  # the API's own request, whose redirect is not followed
+    has_key = ["authorization" in headers for headers in first.headers]
+    assert has_key == [
+        False,
+        False,
+        True,
+    ]  # only the last goes to the API; its redirect is not followed
     assert KEY not in "".join(last.headers)
     assert "cookie" not in "".join(last.headers)
 
@@ -69,12 +73,12 @@ def test_an_environment_proxy_is_respected(monkeypatch: pytest.MonkeyPatch) -> N
     with FaultServer(Fault("a proxy", answer(200, PNG))) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("http_proxy", proxy.url)
-        raw = {"result": {"imageUrls": ["http://pictures.example/a.png"]}}
+        raw = {"result": {"imageUrls": ["http://images.example/a.png"]}}
         assert api.TaskResult("t", "completed", raw).read() == PNG
-    assert proxy.requests[0].startswith(b"GET http://pictures.example/a.png")
+    assert proxy.requests[0].startswith(b"GET http://images.example/a.png")
 
 
-def test_what_goes_to_this_machine_in_the_clear_goes_to_no_proxy(
+def test_unencrypted_requests_to_this_machine_bypass_proxies(
     banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def submit() -> str:
@@ -90,7 +94,7 @@ def test_what_goes_to_this_machine_in_the_clear_goes_to_no_proxy(
     assert (proxy.requests, banana_server.charged) == ([], 2)
 
 
-def test_each_picture_is_looked_at_the_way_to_its_own_server(
+def test_each_image_is_checked_with_the_proxy_settings_for_its_own_url(
     banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FaultServer(Fault("a proxy", answer(200, PNG, "Content-Type: image/png"))) as proxy:
@@ -98,14 +102,14 @@ def test_each_picture_is_looked_at_the_way_to_its_own_server(
         monkeypatch.setenv("http_proxy", proxy.url)
         with NanoBanana(KEY, base_url=banana_server.url) as banana:
             task_id = banana.generate("a cat").id
-            here = f"{banana_server.url}/pictures/{task_id}.png"
-            there = "http://pictures.example/a.png"
-            assert banana.edit("red", [here, there], check_images=True).id
-    asked = [request.split(b" ")[1] for request in proxy.requests]
-    assert set(asked) == {there.encode()}
+            local = f"{banana_server.url}/pictures/{task_id}.png"
+            remote = "http://images.example/a.png"
+            assert banana.edit("red", [local, remote], check_images=True).id
+    proxied = [request.split(b" ")[1] for request in proxy.requests]
+    assert set(proxied) == {remote.encode()}
 
 
-def test_thirty_two_threads_share_one_client_and_lose_nothing() -> None:
+def test_thirty_two_threads_share_one_client_and_every_poll_succeeds() -> None:
     connections = set()
 
     async def count(request: Request) -> Response:
@@ -120,8 +124,8 @@ def test_thirty_two_threads_share_one_client_and_lose_nothing() -> None:
         NanoBanana(KEY, base_url=counting.url, http_client=http) as banana,
         ThreadPoolExecutor(32) as pool,
     ):
-        looks = [pool.submit(banana.task("t").fetch) for _ in range(32 * 50)]
-        assert {look.result().status for look in looks} == {"pending"}
+        polls = [pool.submit(banana.task("t").fetch) for _ in range(32 * 50)]
+        assert {poll.result().status for poll in polls} == {"pending"}
     assert len(connections) == 8
 
 
@@ -132,16 +136,18 @@ def test_many_threads_submit_each_task_once(banana_server: MockServer) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_client_made_before_a_fork_says_so(banana: NanoBanana) -> None:
+def test_a_client_created_before_a_fork_raises_a_configuration_error_in_the_child(
+    banana: NanoBanana,
+) -> None:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             banana.generate("a cat")
-            said = "nothing"
+            message = "no error"
         except api.ConfigurationError as error:
-            said = str(error)
-        os.write(writer, said.encode())
+            message = str(error)
+        os.write(writer, message.encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as pipe:
@@ -150,15 +156,17 @@ def test_a_client_made_before_a_fork_says_so(banana: NanoBanana) -> None:
     assert banana.generate("a cat").id
 
 
-def test_a_closed_client_says_so(banana_server: MockServer) -> None:
+def test_a_closed_client_raises_a_configuration_error(banana_server: MockServer) -> None:
     with NanoBanana(KEY, base_url=banana_server.url) as banana:
         task = banana.generate("a cat")
-    for act in (task.fetch, task.wait, lambda: banana.generate("a cat")):
+    for call in (task.fetch, task.wait, lambda: banana.generate("a cat")):
         with pytest.raises(api.ConfigurationError, match="closed"):
-            act()
+            call()
 
 
-def test_a_client_of_another_loop_says_so_and_does_not_hang(banana_server: MockServer) -> None:
+def test_a_client_of_another_event_loop_raises_an_error_and_does_not_hang(
+    banana_server: MockServer,
+) -> None:
     banana = AsyncNanoBanana(KEY, base_url=banana_server.url)
     with asyncio.Runner() as first:
         first.run(_submit(banana))
@@ -178,11 +186,11 @@ def test_a_cancelled_wait_logs_the_task(
     banana_server: MockServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> str:
-        looked = asyncio.Event()
+        polled = asyncio.Event()
         async with AsyncNanoBanana(KEY, base_url=banana_server.url) as banana:
             task = await banana.generate("a cat")
-            waiting = asyncio.ensure_future(task.wait(on_update=lambda _: looked.set()))
-            await looked.wait()
+            waiting = asyncio.ensure_future(task.wait(on_update=lambda _: polled.set()))
+            await polled.wait()
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
