@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import mountsea_banana
 import pytest
 from mountsea_api.models import NanoImageDto
 from mountsea_api.types import UNSET
@@ -404,3 +405,26 @@ def test_an_invalid_image_url_is_a_download_error() -> None:
     result = TaskResult("t-1", "completed", {"result": {"imageUrls": ["http://[x/a.png"]}})
     with pytest.raises(DownloadError, match=r"is not an http\(s\) URL"):
         result.read()
+
+
+def test_dir_lists_exactly_the_public_names() -> None:
+    assert dir(mountsea_banana) == sorted(mountsea_banana.__all__)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in mountsea_banana.__all__ if name != "__version__"]
+)
+def test_a_public_name_is_cached_in_the_module_after_its_first_access(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(vars(mountsea_banana), name, raising=False)
+    value = getattr(mountsea_banana, name)
+    assert vars(mountsea_banana)[name] is value
+    assert name in ("AspectRatio", "Model", "Resolution") or value.__name__ == name
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(
+        AttributeError, match=r"^module 'mountsea_banana' has no attribute 'Banana'$"
+    ):
+        _ = mountsea_banana.Banana  # type: ignore[attr-defined]

@@ -368,7 +368,14 @@ def test_a_task_that_does_not_exist_is_not_offered_for_resumption(
     assert outcome.code == 3
     assert "resume the task" not in outcome.err
     assert only_json(outcome)["task_id"] == "t-1"
-    assert run("result", " ").code == 2
+
+
+def test_an_invalid_task_id_names_the_argument(run: Run) -> None:
+    outcome = run("result", " ")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == (
+        "error: TASK_ID must be the string that a submission returned, not ' '\n"
+    )
 
 
 def test_a_wait_that_times_out_prints_the_command_that_resumes_the_task(run: Run) -> None:

@@ -6,6 +6,8 @@ thousand small changes of the code in minutes.
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import gc
 import html
 import inspect
@@ -13,18 +15,31 @@ import json
 import logging
 import os
 import pickle
+import reprlib
 import subprocess
 import sys
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import httpx
 import mountsea_banana as api
 import pytest
-from mountsea_banana import InstantClock, NanoBanana, TaskResult, check_request
+from mountsea_api.models import NanoImageDto
+from mountsea_banana import (
+    AsyncNanoBanana,
+    Clock,
+    Hint,
+    InstantClock,
+    NanoBanana,
+    TaskResult,
+    Violation,
+    check_request,
+)
 from mountsea_banana.cli._follow import _obstacle as obstacle
 
 from tests.conftest import KEY
@@ -101,6 +116,30 @@ def make_client(web: Web, clock: InstantClock) -> Callable[..., NanoBanana]:
 @pytest.fixture
 def banana(make_client: Callable[..., NanoBanana]) -> NanoBanana:
     return make_client()
+
+
+either = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+
+
+def call(web: Web, clock: Clock | None, method: Callable[[Any], Any], *, is_async: bool) -> Any:
+    """Call `method` with a client of `web`; return its result, awaited if `is_async`."""
+    options: Any = {"base_url": "https://api.example", "clock": clock}
+    if not is_async:
+        return method(NanoBanana(KEY, **options))
+
+    async def run() -> Any:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(web)) as http:
+            return await method(AsyncNanoBanana(KEY, http_client=http, **options))
+
+    return asyncio.run(run())
+
+
+def wait(web: Web, clock: Clock, *, is_async: bool, **options: Any) -> TaskResult:
+    """Return the result of `wait` for the task `t-1`, from a client of `web`."""
+    result: TaskResult = call(
+        web, clock, lambda client: client.task("t-1").wait(**options), is_async=is_async
+    )
+    return result
 
 
 DONE = {"imageUrls": [URL]}
@@ -334,6 +373,34 @@ def test_an_incomplete_error_response_has_the_fault_as_its_cause(
     with pytest.raises(api.BadRequestError, match=r"400 Bad Request: no$") as caught:
         banana.generate("a cat")
     assert isinstance(caught.value.__cause__, httpx.ReadError)
+
+
+@either
+def test_a_client_sleeps_on_the_clock_that_was_passed_in(
+    web: Web, clock: InstantClock, is_async: bool
+) -> None:
+    web.add_response(429, headers={"Retry-After": "30"})
+    web.add_response(201, json={"taskId": "t-1"})
+    task = call(web, clock, lambda client: client.generate("a cat"), is_async=is_async)
+    assert task.id == "t-1"
+    assert clock.sleeps == [30.0]
+
+
+@either
+def test_a_client_sleeps_in_real_time_by_default(
+    web: Web, monkeypatch: pytest.MonkeyPatch, is_async: bool
+) -> None:
+    sleeps = []
+
+    async def sleep_async(seconds: float) -> None:
+        sleeps.append(seconds)
+
+    monkeypatch.setattr(time, "sleep", sleeps.append)
+    monkeypatch.setattr(asyncio, "sleep", sleep_async)
+    web.add_response(429, headers={"Retry-After": "30"})
+    web.add_response(201, json={"taskId": "t-1"})
+    call(web, None, lambda client: client.generate("a cat"), is_async=is_async)
+    assert sleeps == [30.0]
 
 
 # Waiting.
@@ -618,6 +685,84 @@ def test_a_poll_that_outlasts_the_deadline_is_the_last(
         banana.task("t-1").wait(timeout=10, on_update=lambda _: clock.sleep(11))
     assert clock.sleeps == [11, 0.0]
     assert len(web.requests) == 1
+
+
+@either
+@pytest.mark.parametrize("poll_interval", [0.1, 2, 7.5, 30.0])
+def test_a_poll_interval_is_the_exact_pause_between_polls(
+    web: Web, clock: InstantClock, poll_interval: float, is_async: bool
+) -> None:
+    for status in ("pending", "processing", "processing"):
+        web.add_snapshot(status)
+    web.add_snapshot("completed", result=DONE)
+    result = wait(web, clock, is_async=is_async, poll_interval=poll_interval)
+    assert result.image_urls == [URL]
+    assert clock.sleeps == [poll_interval] * 3
+    assert len(web.requests) == 4
+
+
+@either
+def test_without_a_poll_interval_polls_are_at_the_vendors_pace(
+    web: Web, clock: InstantClock, is_async: bool
+) -> None:
+    for status in ("pending", "processing"):
+        web.add_snapshot(status)
+    web.add_snapshot("completed", result=DONE)
+    wait(web, clock, is_async=is_async, poll_interval=None)
+    assert clock.sleeps == [3.375, 4.5]
+
+
+@either
+@pytest.mark.parametrize(
+    ("poll_interval", "sleeps"), [(2, [20.0, 2.0]), (20, [20.0, 20.0]), (20.5, [20.5, 20.5])]
+)
+def test_a_longer_retry_after_overrides_the_poll_interval(
+    web: Web, clock: InstantClock, poll_interval: float, sleeps: list[float], is_async: bool
+) -> None:
+    web.add_response(429, headers={"Retry-After": "20"})
+    web.add_snapshot("pending")
+    web.add_snapshot("completed", result=DONE)
+    wait(web, clock, is_async=is_async, poll_interval=poll_interval)
+    assert clock.sleeps == sleeps
+
+
+@either
+@pytest.mark.parametrize(
+    ("poll_interval", "timeout", "sleeps"),
+    [
+        (30, 20, [19.0, 1.0]),
+        (10, 10.5, [9.5, 1.0]),
+        (0.5, 1.25, [0.25, 0.5, 0.5]),
+        (0.5, 0.25, [0.25]),
+    ],
+)
+def test_the_deadline_shortens_a_poll_interval(
+    web: Web,
+    clock: InstantClock,
+    poll_interval: float,
+    timeout: float,
+    sleeps: list[float],
+    is_async: bool,
+) -> None:
+    web.add_snapshot("pending")
+    with pytest.raises(api.WaitTimeout):
+        wait(web, clock, is_async=is_async, timeout=timeout, poll_interval=poll_interval)
+    assert clock.sleeps == sleeps
+
+
+@either
+@pytest.mark.parametrize(
+    "poll_interval", [0, 0.099, -1, True, False, "5", float("nan"), [5], "x" * 200]
+)
+def test_an_invalid_poll_interval_is_named_before_anything_is_sent(
+    web: Web, clock: InstantClock, poll_interval: Any, is_async: bool
+) -> None:
+    with pytest.raises(api.ConfigurationError) as caught:
+        wait(web, clock, is_async=is_async, poll_interval=poll_interval)
+    assert str(caught.value) == (
+        "poll_interval must be a number of seconds from 0.1 up, not " + repr(poll_interval)[:100]
+    )
+    assert web.requests == []
 
 
 # Reading responses.
@@ -1443,7 +1588,7 @@ def test_an_object_that_is_not_a_request_is_one_violation(request_: Any) -> None
 def test_a_field_that_cannot_be_encoded_is_reported_once() -> None:
     cycle: list[object] = []
     cycle.append(cycle)
-    for value in (cycle, object(), "\ud800", {1, 2}):
+    for value in (cycle, object(), "\ud800", {1, 2}, 10**5000):
         request: Any = {"prompt": "a cat", "action": "edit", "image_urls": value, 5: 5}
         fields = [each.field for each in check_request(request)]
         assert fields == ["image_urls", "5"]
@@ -1475,9 +1620,179 @@ def test_violations_are_immutable_compare_by_value_and_pickle() -> None:
         found.rule = "x"  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("--resolution", "--resolution"),
+        ("URL 2", "URL 2"),
+        ("x" * 100, "x" * 100),
+        ("x" * 101, reprlib.repr("x" * 101)),
+        ("a\nb", "'a\\nb'"),
+        ("\x1b[2J", "'\\x1b[2J'"),
+        ("", "the request"),
+    ],
+)
+def test_a_violation_is_described_with_the_name_that_is_passed(name: str, shown: str) -> None:
+    violation = Violation("type", "resolution", "must be a string, not 5", "omit it")
+    assert violation.describe(name) == f"{shown} must be a string, not 5: omit it"
+    assert violation.message == "resolution must be a string, not 5: omit it"
+    assert Violation("type", name, "is 5").message == f"{shown} is 5"
+    assert len(shown) <= 100
+
+
+class Model(StrEnum):
+    PRO = "nano-banana-pro"
+
+
+class Changing(Mapping[str, object]):
+    """A request that is valid only until it has been read once."""
+
+    def __init__(self) -> None:
+        self._fields = {"prompt": "a cat", "action": "generate"}
+
+    def __getitem__(self, name: str) -> object:
+        return self._fields.pop(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("prompt", "action"))
+
+    def __len__(self) -> int:
+        return 2
+
+
+def test_a_request_is_read_only_once_so_that_what_was_checked_is_sent(
+    web: Web, banana: NanoBanana
+) -> None:
+    web.add_response(201, json={"taskId": "t-1"})
+    banana.submit(Changing())
+    assert web.requests[0].content == b'{"prompt": "a cat", "action": "generate"}'
+
+
+def dto() -> NanoImageDto:
+    request = NanoImageDto("a cat", "generate", model="nano-banana-pro")
+    request["seed"] = {"é": [1.0]}
+    return request
+
+
+@either
+@pytest.mark.parametrize(
+    ("request_", "content"),
+    [
+        (
+            {"prompt": "Küche 猫 🐱", "action": "generate"},
+            '{"prompt": "Küche 猫 🐱", "action": "generate"}',
+        ),
+        (
+            {"prompt": '"\\\n\x7f', "action": "generate", "num_images": 1.0},
+            '{"prompt": "\\"\\\\\\n\x7f", "action": "generate", "num_images": 1.0}',
+        ),
+        (
+            {"action": "generate", "prompt": "", "seed": 10**30, "é": {"é": [None, True, {}]}},
+            '{"action": "generate", "prompt": "", "seed": 1000000000000000000000000000000, '
+            '"é": {"é": [null, true, {}]}}',
+        ),
+        (
+            {"prompt": "", "action": "generate", "more": [0.1, 1e22, -0.0, {5: 5, None: 1}]},
+            '{"prompt": "", "action": "generate", "more": [0.1, 1e+22, -0.0, {"5": 5, "null": 1}]}',
+        ),
+        (
+            {"prompt": "", "action": "edit", "image_urls": ("https://a/b",), "model": Model.PRO},
+            '{"prompt": "", "action": "edit", "image_urls": ["https://a/b"], '
+            '"model": "nano-banana-pro"}',
+        ),
+        (
+            dto(),
+            '{"seed": {"é": [1.0]}, "prompt": "a cat", "action": "generate", "num_images": 1.0, '
+            '"model": "nano-banana-pro"}',
+        ),
+    ],
+    ids=["text", "escapes", "nested", "numbers", "tuple and enum", "DTO"],
+)
+def test_the_bytes_sent_are_the_json_that_was_checked(
+    web: Web, clock: InstantClock, request_: Any, content: str, is_async: bool
+) -> None:
+    web.add_response(201, json={"taskId": "t-1"})
+    call(web, clock, lambda client: client.submit(request_), is_async=is_async)
+    (sent,) = web.requests
+    assert sent.content == content.encode()
+    assert sent.headers["content-type"] == "application/json"
+    assert sent.headers["content-length"] == str(len(content.encode()))
+
+
 def test_importing_the_package_does_not_import_the_generated_models() -> None:
     code = "import sys, mountsea_banana; print('mountsea_api.models' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("hint", "advice"),
+    [
+        (None, ""),
+        (Hint.SET_KEY, ": pass api_key, or set MOUNTSEA_API_KEY"),
+        (Hint.OVERWRITE, ": pass overwrite=True to replace it"),
+        (Hint.RESUME, """: pick the task up with client.task("it's {0}")"""),
+        (Hint.POLL_AGAIN, """: get a fresh URL with client.task("it's {0}").fetch()"""),
+    ],
+)
+def test_an_error_message_is_the_problem_and_the_advice_of_the_hint(
+    hint: Hint | None, advice: str
+) -> None:
+    error = api.NanoBananaError("{it} broke", task_id="it's {0}", hint=hint)
+    for each in (error, pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301
+        assert (each.problem, each.hint, each.task_id) == ("{it} broke", hint, "it's {0}")
+        assert str(each) == f"{{it}} broke{advice}"
+
+
+def error_of(function: Callable[[], object]) -> api.NanoBananaError:
+    with pytest.raises(api.NanoBananaError) as caught:
+        function()
+    return caught.value
+
+
+def test_each_error_with_a_standard_remedy_has_a_problem_and_a_hint(
+    web: Web, make_client: Callable[..., NanoBanana], tmp_path: Path
+) -> None:
+    client = make_client()
+    (tmp_path / "cat.png").touch()
+    errors = [error_of(lambda: make_client(api_key=" "))]
+    web.add_response(201, stream=Broken(b'{"taskId": "t-1"'))
+    errors.append(error_of(lambda: client.generate("a cat")))
+    errors.append(error_of(lambda: client.task("t-1").wait(timeout=0)))
+    errors.append(error_of(lambda: completed(URL).save(tmp_path / "cat.png")))
+    web.add_response(410)
+    web.responses.pop(0)
+    errors.append(error_of(lambda: completed(URL).read()))
+    assert [(type(error), error.hint) for error in errors] == [
+        (api.ConfigurationError, Hint.SET_KEY),
+        (api.SubmissionUnknown, Hint.RESUME),
+        (api.WaitTimeout, Hint.RESUME),
+        (api.DownloadError, Hint.OVERWRITE),
+        (api.DownloadError, Hint.POLL_AGAIN),
+    ]
+    for error in errors:
+        assert error.hint
+        advice = error.hint.value.format(task_id=error.task_id)
+        for each in (error, pickle.loads(pickle.dumps(error))):  # noqa: S301
+            assert (each.problem, each.hint) == (error.problem, error.hint)
+            assert str(each) == f"{error.problem}: {advice}"
+
+
+def test_an_error_without_a_hint_has_its_whole_message_as_the_problem(
+    web: Web, make_client: Callable[..., NanoBanana]
+) -> None:
+    client = make_client(max_retries=0)
+    errors = [error_of(lambda: client.generate(5)), error_of(lambda: client.edit("red", []))]  # type: ignore[call-overload]
+    for status in (200, 400, 429, 500):
+        web.responses.clear()
+        web.add_response(status)
+        errors.append(error_of(lambda: client.generate("a cat")))
+    for error in errors:
+        for each in (error, pickle.loads(pickle.dumps(error))):  # noqa: S301
+            assert (each.problem, each.hint) == (str(error), None)
+            assert str(each) == str(error)
 
 
 # Redaction.
