@@ -18,7 +18,6 @@ import pickle
 import reprlib
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -387,16 +386,16 @@ def test_a_client_sleeps_on_the_clock_that_was_passed_in(
 
 
 @either
-def test_a_client_sleeps_in_real_time_by_default(
+def test_a_client_sleeps_on_the_real_clock_by_default(
     web: Web, monkeypatch: pytest.MonkeyPatch, is_async: bool
 ) -> None:
     sleeps = []
 
-    async def sleep_async(seconds: float) -> None:
+    async def sleep_async(_: Clock, seconds: float) -> None:
         sleeps.append(seconds)
 
-    monkeypatch.setattr(time, "sleep", sleeps.append)
-    monkeypatch.setattr(asyncio, "sleep", sleep_async)
+    monkeypatch.setattr(Clock, "sleep", lambda _, seconds: sleeps.append(seconds))
+    monkeypatch.setattr(Clock, "sleep_async", sleep_async)
     web.add_response(429, headers={"Retry-After": "30"})
     web.add_response(201, json={"taskId": "t-1"})
     call(web, None, lambda client: client.generate("a cat"), is_async=is_async)
@@ -731,6 +730,7 @@ def test_a_longer_retry_after_overrides_the_poll_interval(
     ("poll_interval", "timeout", "sleeps"),
     [
         (30, 20, [19.0, 1.0]),
+        (float("inf"), 20, [19.0, 1.0]),
         (10, 10.5, [9.5, 1.0]),
         (0.5, 1.25, [0.25, 0.5, 0.5]),
         (0.5, 0.25, [0.25]),
