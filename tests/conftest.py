@@ -29,14 +29,18 @@ def _interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class PatientClock(InstantClock):
+class BoundedClock(InstantClock):
     """A clock that fails a test that would sleep forever."""
 
     def sleep(self, seconds: float) -> None:
         assert len(self.sleeps) < 1000, "the client sleeps forever"
         super().sleep(seconds)
 
+    async def sleep_async(self, seconds: float) -> None:
+        assert len(self.sleeps) < 1000, "the client sleeps forever"
+        await super().sleep_async(seconds)
+
 
 @pytest.fixture
 def clock() -> InstantClock:
-    return PatientClock()
+    return BoundedClock()

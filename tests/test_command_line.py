@@ -148,7 +148,7 @@ def test_without_output_the_file_is_named_after_the_task(
     assert f"task {path.stem}" in outcome.err
 
 
-def test_no_wait_prints_the_id_with_which_result_resumes_the_task(
+def test_no_wait_prints_the_task_id_for_the_result_command(
     run: Run, banana_server: MockServer
 ) -> None:
     outcome = run("generate", "a cat", "--no-wait", "-o", "a cat.png", url=banana_server.url)
@@ -470,9 +470,8 @@ def test_an_interrupted_wait_prints_the_command_that_resumes_the_task(
     assert "interrupted: task t-1 is still running" in outcome.err
     assert "\n  nano-banana result t-1 -o cat.png\n" in outcome.err
     assert only_json(outcome)["status"] == "processing"
-    assert (
-        signal.getsignal(number) is signal.SIG_IGN
-    )  # a second signal must not cut the report short
+    # A second signal must not cut the report short.
+    assert signal.getsignal(number) is signal.SIG_IGN
 
 
 def test_a_command_that_is_not_interrupted_restores_the_signal_handlers(
@@ -813,7 +812,7 @@ def test_a_full_stdout_is_reported_with_the_exit_code_of_a_file_error(
     assert err == "cannot write to stdout: [Errno 28] No space left on device\n"
 
 
-def test_rules_on_a_full_stdout_exits_with_3(
+def test_rules_exits_with_3_on_a_full_stdout(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Path("/dev/full").open("w", buffering=1) as full:

@@ -48,7 +48,7 @@ URL = "https://images.example/a.png"
 
 
 class Web:
-    """Returns its responses in order, and repeats the last one forever."""
+    """A fake server that returns its responses in order and repeats the last one forever."""
 
     def __init__(self) -> None:
         self.responses: list[Callable[[], httpx.Response]] = []
@@ -701,7 +701,7 @@ def test_a_poll_interval_is_the_exact_pause_between_polls(
 
 
 @either
-def test_without_a_poll_interval_polls_are_at_the_vendors_pace(
+def test_a_poll_interval_of_none_polls_at_the_vendors_pace(
     web: Web, clock: InstantClock, is_async: bool
 ) -> None:
     for status in ("pending", "processing"):
@@ -1847,7 +1847,7 @@ def test_an_exception_that_cannot_be_copied_is_replaced_by_a_redacted_transport_
     assert type(caught.value.__cause__) is httpx.TransportError
 
 
-def test_the_key_is_redacted_in_the_logs_of_libraries_until_its_client_is_gone(
+def test_the_key_is_redacted_in_library_logs_until_its_client_is_gone(
     web: Web, make_client: Callable[..., NanoBanana], caplog: pytest.LogCaptureFixture
 ) -> None:
     clients = [make_client(api_key="first-key"), make_client(api_key="second-key")]

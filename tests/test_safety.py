@@ -60,11 +60,8 @@ def test_the_key_is_sent_only_to_the_origin_of_the_api(
     assert (tmp_path / "a.png").read_bytes() == PNG
     assert (len(first.headers), len(last.headers)) == (3, 2)
     has_key = ["authorization" in headers for headers in first.headers]
-    assert has_key == [
-        False,
-        False,
-        True,
-    ]  # only the last goes to the API; its redirect is not followed
+    # Only the last request goes to the API, whose redirects are not followed.
+    assert has_key == [False, False, True]
     assert KEY not in "".join(last.headers)
     assert "cookie" not in "".join(last.headers)
 
