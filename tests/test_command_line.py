@@ -181,7 +181,7 @@ def test_json_prints_one_object_and_nothing_else(run: Run, banana_server: MockSe
 @pytest.mark.parametrize(
     ("arguments", "messages"),
     [
-        (("--resolution", "2K"), ["--resolution works only with", "or omit it"]),
+        (("--resolution", "2K"), ["--resolution works only with", "or omit the resolution"]),
         (("--aspect-ratio", "8:1"), ["--aspect-ratio 8:1 works only with nano-banana-2"]),
         (("--aspect-ratio", "1:8", "--resolution", "4K"), ["--aspect-ratio 1:8", "--resolution"]),
         (("--model", "nano-banana-9"), ["'--model'", "nano-banana-pro"]),
@@ -227,7 +227,7 @@ def test_a_missing_key_names_the_variable_to_set(run: Run, monkeypatch: pytest.M
     assert (outcome.code, outcome.out, outcome.err) == (
         2,
         "",
-        "error: there is no API key: set MOUNTSEA_API_KEY\n",
+        "error: the API key is missing; set MOUNTSEA_API_KEY\n",
     )
 
 
@@ -239,7 +239,7 @@ def test_an_existing_file_is_found_before_anything_is_paid_for(output: str, run:
         outcome = run("generate", "a cat", "-o", output, url=server.url)
     assert (outcome.code, server.requests) == (2, [])
     assert f"error: --output {output}: " in outcome.err
-    assert "exists: pass --force to replace it" in outcome.err
+    assert "exists; pass --force to replace it" in outcome.err
     assert Path("cat.png").read_bytes() == b"mine"
 
 
@@ -413,7 +413,7 @@ def test_an_image_that_cannot_be_saved_is_not_lost(
         monkeypatch.setattr(Clock, "sleep", create_file)
         outcome = run("generate", "a cat", "-o", "cat.png", "--json", url=server.url)
         assert outcome.code == 3
-        assert "the file exists: pass --force to replace it" in outcome.err
+        assert "the file exists; pass --force to replace it" in outcome.err
         assert "\n  nano-banana result t-1 -o other.png\n" in outcome.err
         assert only_json(outcome)["status"] == "completed"
         server.expect(done, Fault("an image", answer(200, PNG)))
@@ -427,8 +427,10 @@ def test_an_expired_url_prints_the_command_that_gets_a_fresh_one(run: Run) -> No
         server.expect(SUBMITTED, done, Fault("gone", answer(403)))
         outcome = run("generate", "a cat", url=server.url)
     assert outcome.code == 3
-    assert ": resume the task for a fresh URL\n" in outcome.err
-    assert "\n  nano-banana result t-1\n" in outcome.err
+    assert (
+        "may have expired\nresume the task, free of charge:\n  nano-banana result t-1\n"
+        in outcome.err
+    )
 
 
 @pytest.mark.filterwarnings("default::mountsea_banana.ContractWarning")
@@ -526,7 +528,7 @@ def test_a_real_signal_during_a_submission_causes_no_traceback(
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
-    assert err.startswith("interrupted: there was no response yet")
+    assert err.startswith("interrupted: no response had arrived")
     assert "Traceback" not in err
 
 

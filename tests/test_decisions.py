@@ -409,7 +409,7 @@ def test_pauses_grow_to_ten_seconds_and_the_last_poll_is_a_second_before_the_dea
     web: Web, banana: NanoBanana, clock: InstantClock
 ) -> None:
     web.add_snapshot("processing")
-    with pytest.raises(api.WaitTimeout, match=r"^task t-1 was still running after 60 s: resume"):
+    with pytest.raises(api.WaitTimeout, match=r"^task t-1 was still running after 60 s; resume"):
         banana.task("t-1").wait(timeout=60)
     pauses = [3.375, 4.5, 5.85, 7.2, 9.0, 9.0, 9.0, 9.0]
     assert clock.sleeps == pytest.approx([*pauses, 60 - 1 - sum(pauses), 1])
@@ -752,7 +752,7 @@ def test_the_deadline_shortens_a_poll_interval(
 
 @either
 @pytest.mark.parametrize(
-    "poll_interval", [0, 0.099, -1, True, False, "5", float("nan"), [5], "x" * 200]
+    "poll_interval", [0, 0.099, -1, True, False, "5", float("nan"), [5], "x" * 200, 10**400]
 )
 def test_an_invalid_poll_interval_is_named_before_anything_is_sent(
     web: Web, clock: InstantClock, poll_interval: Any, is_async: bool
@@ -760,7 +760,7 @@ def test_an_invalid_poll_interval_is_named_before_anything_is_sent(
     with pytest.raises(api.ConfigurationError) as caught:
         wait(web, clock, is_async=is_async, poll_interval=poll_interval)
     assert str(caught.value) == (
-        "poll_interval must be a number of seconds from 0.1 up, not " + repr(poll_interval)[:100]
+        "poll_interval must be a number of seconds from 0.1 up, not " + reprlib.repr(poll_interval)
     )
     assert web.requests == []
 
@@ -825,7 +825,9 @@ def test_a_response_without_a_readable_id_is_kept_in_full(
     web: Web, banana: NanoBanana, body: object
 ) -> None:
     web.add_response(201, json=body)
-    message = r"accepted \(201\), but its response .* It may have been charged: do not resend it"
+    message = (
+        r"accepted \(201\), but its response .* It may have been charged: do not resend the request"
+    )
     with pytest.raises(api.SubmissionUnreadable, match=message) as caught:
         banana.generate("a cat")
     assert (caught.value.status_code, caught.value.task_id) == (201, None)
@@ -834,14 +836,14 @@ def test_a_response_without_a_readable_id_is_kept_in_full(
 
 def test_a_task_id_in_a_response_that_is_not_json_is_kept(web: Web, banana: NanoBanana) -> None:
     web.add_response(201, text='"taskId" : "t-1"}')
-    with pytest.raises(api.SubmissionUnreadable, match="Task t-1 is safe: do not") as caught:
+    with pytest.raises(api.SubmissionUnreadable, match="Task t-1 is safe: resume") as caught:
         banana.generate("a cat")
     assert caught.value.task_id == "t-1"
 
 
 def test_a_task_id_in_an_incomplete_response_is_kept(web: Web, banana: NanoBanana) -> None:
     web.add_response(201, stream=Broken(b'{"taskId": "t-1"'))
-    message = r"ReadError: cut\). Task t-1 was created: resume the task with client.task\('t-1'\)$"
+    message = r"ReadError: cut\). Task t-1 was created; resume the task with client.task\('t-1'\)$"
     with pytest.raises(api.SubmissionUnknown, match=message) as caught:
         banana.generate("a cat")
     assert caught.value.task_id == "t-1"
@@ -1194,7 +1196,7 @@ def test_a_task_without_an_image_raises_a_download_error() -> None:
 def test_an_existing_file_is_found_before_the_download(web: Web, tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(b"mine")
     web.add_response(content=PNG)
-    with pytest.raises(api.DownloadError, match="the file exists: pass overwrite=True") as caught:
+    with pytest.raises(api.DownloadError, match="the file exists; pass overwrite=True") as caught:
         completed(URL).save(tmp_path / "cat.png")
     assert web.requests == []
     assert (caught.value.url, caught.value.task_id) == (URL, "t-1")
@@ -1214,7 +1216,7 @@ def test_a_file_that_appears_during_the_download_is_kept(
     monkeypatch.setattr(os, "fsync", intrude)
     web.add_response(content=PNG)
     with pytest.raises(
-        api.DownloadError, match=r"the file exists: pass overwrite=True to replace it$"
+        api.DownloadError, match=r"the file exists; pass overwrite=True to replace it$"
     ):
         completed(URL).save(path)
     assert path.read_bytes() == b"theirs"
@@ -1333,13 +1335,13 @@ OPEN = "pass a URL that is open to everyone"
 @pytest.mark.parametrize(
     ("status", "options", "rule", "fault"),
     [
-        (199, {"content": PNG}, REACHABLE, f"got the response 199: {OPEN}"),
+        (199, {"content": PNG}, REACHABLE, f"returned the status 199: {OPEN}"),
         (200, {"content": PNG}, None, ""),
         (200, {"stream": Broken(PNG)}, None, ""),
         (200, {"content": PNG, "headers": {"Content-Type": "text/html"}}, None, ""),
         (299, {"content": PNG}, None, ""),
-        (300, {"content": PNG}, REACHABLE, f"got the response 300: {OPEN}"),
-        (404, {"content": PNG}, REACHABLE, f"got the response 404: {OPEN}"),
+        (300, {"content": PNG}, REACHABLE, f"returned the status 300: {OPEN}"),
+        (404, {"content": PNG}, REACHABLE, f"returned the status 404: {OPEN}"),
         (200, {"content": b""}, IMAGE, "is not an image (content type: none)"),
         (200, {"html": "<html>"}, IMAGE, "is not an image (content type: text/html)"),
         (
@@ -1352,13 +1354,13 @@ OPEN = "pass a URL that is open to everyone"
             206,
             {"content": PNG, "headers": {"Content-Range": "bytes 0-7/11000000"}},
             SIZE,
-            "is 10.5 MB, but the limit is 10 MB: make it smaller",
+            "is larger than 10 MB (11000000 bytes): make it smaller",
         ),
         (
             206,
             {"content": PNG, "headers": {"Content-Range": f"bytes 0-7/{10 * MIB + 1}"}},
             SIZE,
-            "is 10.0 MB, but the limit is 10 MB: make it smaller",
+            "is larger than 10 MB (10485761 bytes): make it smaller",
         ),
         (206, {"content": PNG, "headers": {"Content-Range": "bytes 0-7/*"}}, None, ""),
         (
@@ -1371,14 +1373,14 @@ OPEN = "pass a URL that is open to everyone"
             200,
             {**image_response(10**15 - 1), "stream": httpx.ByteStream(PNG)},
             SIZE,
-            "is 953674316.4 MB, but the limit is 10 MB: make it smaller",
+            "is larger than 10 MB (999999999999999 bytes): make it smaller",
         ),
         (200, {"stream": httpx.ByteStream(PNG.ljust(10 * MIB))}, None, ""),
         (
             200,
             {"stream": httpx.ByteStream(PNG.ljust(10 * MIB + 1))},
             SIZE,
-            "is more than 10 MB, but the limit is 10 MB: make it smaller",
+            "is larger than 10 MB: make it smaller",
         ),
     ],
 )
@@ -1443,7 +1445,7 @@ def test_every_unusable_image_is_reported(web: Web, banana: NanoBanana) -> None:
                     "resolution-needs-pro-or-2",
                     "resolution",
                     "resolution works only with nano-banana-pro and nano-banana-2, but the model "
-                    "is 'nano-banana-fast': choose one of those models, or omit it",
+                    "is 'nano-banana-fast': choose one of those models, or omit the resolution",
                 )
             ],
         ),
@@ -1454,7 +1456,8 @@ def test_every_unusable_image_is_reported(web: Web, banana: NanoBanana) -> None:
                     "resolution-needs-pro-or-2",
                     "resolution",
                     "resolution works only with nano-banana-pro and nano-banana-2, but the model "
-                    "is nano-banana-fast (the default): choose one of those models, or omit it",
+                    "is nano-banana-fast (the default): choose one of those models, or omit the "
+                    "resolution",
                 )
             ],
         ),
@@ -1731,10 +1734,10 @@ def test_importing_the_package_does_not_import_the_generated_models() -> None:
     ("hint", "advice"),
     [
         (None, ""),
-        (Hint.SET_KEY, ": pass api_key, or set MOUNTSEA_API_KEY"),
-        (Hint.OVERWRITE, ": pass overwrite=True to replace it"),
-        (Hint.RESUME, """: resume the task with client.task("it's {0}")"""),
-        (Hint.POLL_AGAIN, """: get a fresh URL with client.task("it's {0}").fetch()"""),
+        (Hint.SET_KEY, "; pass api_key, or set MOUNTSEA_API_KEY"),
+        (Hint.OVERWRITE, "; pass overwrite=True to replace it"),
+        (Hint.RESUME, """; resume the task with client.task("it's {0}")"""),
+        (Hint.POLL_AGAIN, """; get a fresh URL with client.task("it's {0}").fetch()"""),
     ],
 )
 def test_an_error_message_is_the_problem_and_the_advice_of_the_hint(
@@ -1777,7 +1780,7 @@ def test_each_error_with_a_standard_remedy_has_a_problem_and_a_hint(
         advice = error.hint.value.format(task_id=error.task_id)
         for each in (error, pickle.loads(pickle.dumps(error))):  # noqa: S301
             assert (each.problem, each.hint) == (error.problem, error.hint)
-            assert str(each) == f"{error.problem}: {advice}"
+            assert str(each) == f"{error.problem}; {advice}"
 
 
 def test_an_error_without_a_hint_has_its_whole_message_as_the_problem(
@@ -1897,7 +1900,7 @@ def test_a_name_without_a_suffix_is_taken_if_it_exists_with_any_image_suffix(
     path = str(tmp_path / "cat")
     assert obstacle(path, overwrite=False) is None
     (tmp_path / f"cat{suffix}").touch()
-    message = f"{path}{suffix} exists: pass --force to replace it"
+    message = f"{path}{suffix} exists; pass --force to replace it"
     assert obstacle(path, overwrite=False) == message
     assert obstacle(path, overwrite=True) is None
     assert obstacle(str(tmp_path / "dog"), overwrite=False) is None
@@ -1910,7 +1913,7 @@ def test_a_name_with_a_suffix_is_taken_only_if_that_file_exists(tmp_path: Path) 
     (tmp_path / "cat.jpeg.png").touch()
     assert obstacle(str(path), overwrite=False) is None
     path.symlink_to("nowhere")
-    assert obstacle(str(path), overwrite=False) == f"{path} exists: pass --force to replace it"
+    assert obstacle(str(path), overwrite=False) == f"{path} exists; pass --force to replace it"
 
 
 def test_a_folder_is_a_valid_output_and_a_file_in_its_place_is_not(tmp_path: Path) -> None:
@@ -1940,4 +1943,4 @@ def test_an_unwritable_folder_is_reported(
 def test_an_impossible_file_name_is_reported() -> None:
     message = obstacle("a" * 300, overwrite=False)
     assert message is not None
-    assert message.startswith("[Errno 36] File name too long")
+    assert message.startswith("OSError: [Errno 36] File name too long")

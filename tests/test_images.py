@@ -93,11 +93,11 @@ def test_usable_images_are_edited_and_the_key_is_not_sent_to_their_server(
 @pytest.mark.parametrize(
     ("kind", "rule", "problem"),
     [
-        ("missing", "image-is-reachable", "got the response 404"),
+        ("missing", "image-is-reachable", "returned the status 404"),
         ("page", "image-is-an-image", "not an image (content type: text/html"),
         ("mislabelled", "image-is-an-image", "not an image (content type: image/png"),
-        ("large", "image-at-most-10-mb", "is 10.5 MB"),
-        ("large-range", "image-at-most-10-mb", "is 10.5 MB"),
+        ("large", "image-at-most-10-mb", "is larger than 10 MB (11000000 bytes)"),
+        ("large-range", "image-at-most-10-mb", "is larger than 10 MB (11000000 bytes)"),
         ("endless", "image-at-most-10-mb", "is"),
     ],
 )

@@ -99,17 +99,16 @@ _MODULES = (
 )
 _ASYNC_MODULES = ("client._async_tasks", "client._async_client")
 
-if not TYPE_CHECKING:  # type checkers would accept any name
+if not TYPE_CHECKING:  # pragma: no branch - type checkers would accept any name
 
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        for module in _ASYNC_MODULES if name.startswith("Async") else _MODULES:
-            space = vars(import_module(f".{module}", __name__))
-            if name in space:
-                globals()[name] = space[name]
-                break
-        return globals()[name]
+        modules = _ASYNC_MODULES if name.startswith("Async") else _MODULES
+        spaces = (vars(import_module(f".{module}", __name__)) for module in modules)
+        found = next(space[name] for space in spaces if name in space)
+        globals()[name] = found
+        return found
 
     def __dir__() -> list[str]:
         return sorted(__all__)

@@ -20,11 +20,10 @@ DONE, TASK_FAILED, BAD_USE, BROKEN, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 OVERWRITE = "pass --force to replace it"
 
-# RESUME has none: the command that resumes the task follows the message.
+# The others have none: the command that resumes the task follows the message.
 _ADVICE: Mapping[Hint | None, str] = {
     Hint.SET_KEY: "set MOUNTSEA_API_KEY",
     Hint.OVERWRITE: OVERWRITE,
-    Hint.POLL_AGAIN: "resume the task for a fresh URL",
 }
 _FIELDS = {
     "aspect_ratio": "--aspect-ratio",
@@ -56,7 +55,7 @@ def explain(error: NanoBananaError) -> list[str]:
         return [_violation(each) for each in error.violations]
     message = error.problem
     if error.hint in _ADVICE:
-        message += f": {_ADVICE[error.hint]}"
+        message += f"; {_ADVICE[error.hint]}"
     if isinstance(error, AuthenticationError):
         message += ". Check the key in MOUNTSEA_API_KEY"
     if isinstance(error, TaskFailed):

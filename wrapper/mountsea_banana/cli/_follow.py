@@ -24,7 +24,7 @@ from mountsea_banana import (
     TaskFailed,
     TaskResult,
 )
-from mountsea_banana.client._files import Destination
+from mountsea_banana.client._files import Destination, reason
 
 from ._failures import (
     BAD_USE,
@@ -135,9 +135,9 @@ def _obstacle(output: str, *, overwrite: bool) -> str | None:
     try:
         Destination.parse(output).check(overwrite=overwrite, any_suffix=True)
     except FileExistsError as error:
-        return f"{error}: {OVERWRITE}"
+        return f"{error}; {OVERWRITE}"
     except (ValueError, OSError) as error:
-        return str(error)
+        return reason(error)
     return None
 
 
@@ -146,7 +146,7 @@ def _interruption(progress: Progress) -> str:
         return f"task {progress.task_id} is still running"
     if progress.may_be_charged:
         return (
-            "there was no response yet, so the outcome is unknown: the request may have been "
+            "no response had arrived, so the outcome is unknown: the request may have been "
             "accepted and charged. Check your account before you resend it"
         )
     return "nothing was sent"

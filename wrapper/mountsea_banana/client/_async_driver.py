@@ -26,7 +26,7 @@ class AsyncDriver:
         self.http = http
         self._loop: object = None
 
-    async def run(self, flow: Flow[T], notify: Notifier | None = None) -> T:
+    async def run(self, flow: Flow[T], notify: Notifier = lambda _: None) -> T:
         """Run a flow to its end; return its result, or raise its error.
 
         `notify` is called with each snapshot of a wait.
@@ -38,11 +38,11 @@ class AsyncDriver:
                     return self.settings.read(await self._send(step))
                 case Sleep(seconds):
                     await self.settings.clock.sleep_async(seconds)
-                case Notify(snapshot) if notify:
+                case Notify(snapshot):
                     pending = notify(snapshot)
                     if inspect.isawaitable(pending):
                         await pending
-                case Download() | Write():
+                case _:
                     return await perform_public(step)
             return None
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from ._errors import DownloadError, Hint, describe
 from ._exchange import RawResponse
-from ._files import Destination
+from ._files import Destination, reason
 from ._images import Image, suffix_of
 from ._snapshots import TaskSnapshot
 from ._steps import Download, Flow, Write
@@ -64,9 +64,9 @@ def _image_url(snapshot: TaskSnapshot) -> str:
 
 def _read_image(outcome: RawResponse | Exception, url: str, task_id: str) -> Image:
     def failed(
-        reason: str, *, hint: Hint | None = None, cause: Exception | None = None
+        why: str, *, hint: Hint | None = None, cause: Exception | None = None
     ) -> DownloadError:
-        problem = f"the image of task {task_id} could not be downloaded from {url}: {reason}"
+        problem = f"the image of task {task_id} could not be downloaded from {url}: {why}"
         error = DownloadError(problem, url=url, task_id=task_id, hint=hint)
         error.__cause__ = cause
         return error
@@ -74,8 +74,8 @@ def _read_image(outcome: RawResponse | Exception, url: str, task_id: str) -> Ima
     if not isinstance(outcome, RawResponse):
         raise failed(describe(outcome), cause=outcome)
     if outcome.status_code in (403, 404, 410):
-        reason = f"the server responded {outcome.status_code}, so the URL may have expired"
-        raise failed(reason, hint=Hint.POLL_AGAIN)
+        expired = f"the server responded {outcome.status_code}, so the URL may have expired"
+        raise failed(expired, hint=Hint.POLL_AGAIN)
     if outcome.status_code != 200:
         raise failed(f"the server responded {outcome.status_code}")
     if outcome.fault:
@@ -89,9 +89,9 @@ def _read_image(outcome: RawResponse | Exception, url: str, task_id: str) -> Ima
 
 def _not_saved(snapshot: TaskSnapshot, path: object, cause: Exception) -> DownloadError:
     exists = isinstance(cause, FileExistsError)
-    reason = "the file exists" if exists else describe(cause)
+    why = "the file exists" if exists else reason(cause)
     return DownloadError(
-        f"the image of task {snapshot.task_id} could not be saved as {str(path)!r}: {reason}",
+        f"the image of task {snapshot.task_id} could not be saved as {str(path)!r}: {why}",
         url=snapshot.image_urls[0] if snapshot.image_urls else None,
         task_id=snapshot.task_id,
         hint=Hint.OVERWRITE if exists else None,

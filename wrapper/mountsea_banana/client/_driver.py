@@ -23,7 +23,7 @@ class Driver:
         self.settings = settings
         self.http = http
 
-    def run(self, flow: Flow[T], notify: Notifier | None = None) -> T:
+    def run(self, flow: Flow[T], notify: Notifier = lambda _: None) -> T:
         """Run a flow to its end; return its result, or raise its error.
 
         `notify` is called with each snapshot of a wait.
@@ -35,9 +35,9 @@ class Driver:
                     return self.settings.read(self._send(step))
                 case Sleep(seconds):
                     self.settings.clock.sleep(seconds)
-                case Notify(snapshot) if notify:
+                case Notify(snapshot):
                     notify(snapshot)
-                case Download() | Write():
+                case _:
                     return perform_public(step)
             return None
 

@@ -69,7 +69,7 @@ class NanoBananaError(Exception):
     def __init__(
         self, problem: str, *, task_id: str | None = None, hint: Hint | None = None
     ) -> None:
-        advice = f": {hint.value.format(task_id=task_id)}" if hint else ""
+        advice = f"; {hint.value.format(task_id=task_id)}" if hint else ""
         super().__init__(problem + advice)
         self.problem = problem
         self.hint = hint

@@ -10,6 +10,7 @@ from typing import Self
 
 from attrs import frozen
 
+from ._errors import describe
 from ._images import SUFFIXES, Image
 
 
@@ -73,6 +74,12 @@ class Destination:
         if self.path.suffix:
             return self.path
         return self.path.with_name(self.path.name + suffix)
+
+
+def reason(error: Exception) -> str:
+    """Return why an image cannot be saved, from an error of this module or of the system."""
+    is_ours = isinstance(error, OSError) and error.errno is None
+    return str(error) if is_ours else describe(error)
 
 
 def _write_atomically(content: bytes, file: Path, *, overwrite: bool) -> None:

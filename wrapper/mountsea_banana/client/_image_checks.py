@@ -47,11 +47,11 @@ def _fault(outcome: RawResponse | Exception, *, has_body: bool) -> tuple[str, st
     if not isinstance(outcome, RawResponse):
         return "image-is-reachable", f"could not be requested ({describe(outcome)})", public
     if not 200 <= outcome.status_code < 300:
-        return "image-is-reachable", f"got the response {outcome.status_code}", public
+        return "image-is-reachable", f"returned the status {outcome.status_code}", public
     size = _size(outcome.headers)
     if isinstance(outcome.fault, TooLarge) or (size is not None and size > MAX_BYTES):
-        shown = f"{size / 2**20:.1f} MB" if size else "more than 10 MB"
-        return "image-at-most-10-mb", f"is {shown}, but the limit is 10 MB", "make it smaller"
+        shown = f" ({size} bytes)" if size else ""
+        return "image-at-most-10-mb", f"is larger than 10 MB{shown}", "make it smaller"
     kind = outcome.headers.get("content-type", "").partition(";")[0].strip().lower()
     is_image = bool(suffix_of(outcome.body)) if has_body else kind.startswith("image/")
     if is_image and (has_body or size is not None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -81,7 +82,7 @@ def check_task_id(task_id: object) -> str:
     """Return a task id that can be sent. Raises InvalidRequest."""
     if isinstance(task_id, str) and task_id.strip() and _is_utf8(task_id):
         return task_id
-    problem = f"must be the string that a submission returned, not {task_id!r:.100}"
+    problem = f"must be the string that a submission returned, not {reprlib.repr(task_id)}"
     raise InvalidRequest([Violation("type", "task_id", problem)])
 
 

@@ -131,10 +131,14 @@ def submitted_task_id(response: APIResponse) -> str:
                 "its task id was read"
             )
         return task_id
-    safe = f"Task {task_id} is safe" if task_id else "It may have been charged"
+    advice = (
+        f"Task {task_id} is safe: resume it instead of resending the request"
+        if task_id
+        else "It may have been charged: do not resend the request blindly"
+    )
     raise errors.SubmissionUnreadable(
         f"the submission was accepted ({response.status_code}), but its response violates the "
-        f"contract: {_excerpt(response)}. {safe}: do not resend it blindly",
+        f"contract: {_excerpt(response)}. {advice}",
         status_code=response.status_code,
         body=response.text,
         task_id=task_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import reprlib
 from collections.abc import Generator
 from typing import Any, NoReturn
 
@@ -103,7 +104,9 @@ def settings(
     if base_url is None:
         base_url = os.environ.get("MOUNTSEA_BASE_URL") or DEFAULT_BASE_URL
     if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
-        raise ConfigurationError(f"max_retries must be an integer from 0 up, not {max_retries!r}")
+        raise ConfigurationError(
+            f"max_retries must be an integer from 0 up, not {reprlib.repr(max_retries)}"
+        )
     redact = Redactor(key)
     redact.watch_logs()
     return Settings(
@@ -120,9 +123,11 @@ def settings(
 
 def check_timeout(value: object) -> float:
     """Return a timeout in seconds. Raises ConfigurationError."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return float(value)
-    raise ConfigurationError(f"a timeout must be a number of seconds from 0 up, not {value!r:.100}")
+    seconds = _seconds(value)
+    if seconds is None or not seconds >= 0:
+        shown = reprlib.repr(value)
+        raise ConfigurationError(f"a timeout must be a number of seconds from 0 up, not {shown}")
+    return seconds
 
 
 def check_poll_interval(value: object) -> float | None:
@@ -132,12 +137,23 @@ def check_poll_interval(value: object) -> float | None:
     """
     if value is None:
         return None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and value >= MIN_INTERVAL:  # type: ignore[operator]
-        return float(value)  # type: ignore[arg-type]
-    raise ConfigurationError(
-        f"poll_interval must be a number of seconds from {MIN_INTERVAL:g} up, not {value!r:.100}"
-    )
+    seconds = _seconds(value)
+    if seconds is None or not seconds >= MIN_INTERVAL:
+        raise ConfigurationError(
+            f"poll_interval must be a number of seconds from {MIN_INTERVAL:g} up, not "
+            f"{reprlib.repr(value)}"
+        )
+    return seconds
+
+
+def _seconds(value: object) -> float | None:
+    """Return a number as a float; None if it is not a number, or too large for a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def refuse_pickle(instance: object) -> NoReturn:
@@ -150,7 +166,7 @@ def refuse_pickle(instance: object) -> NoReturn:
 
 def _check_key(key: object) -> str:
     if not isinstance(key, str) or not key.strip():
-        raise ConfigurationError("there is no API key", hint=Hint.SET_KEY)
+        raise ConfigurationError("the API key is missing", hint=Hint.SET_KEY)
     key = key.strip()
     if not all("!" <= char <= "~" for char in key):
         raise ConfigurationError(

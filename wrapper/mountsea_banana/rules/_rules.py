@@ -65,7 +65,7 @@ def _resolution_needs_pro_or_2(body: Body) -> Iterator[Fault]:
         yield (
             "resolution",
             f"works only with {' and '.join(RESOLUTION_MODELS)}, but the model is {_model(body)}",
-            "choose one of those models, or omit it",
+            "choose one of those models, or omit the resolution",
         )
 
 
