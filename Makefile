@@ -93,4 +93,4 @@ pin: ## update the versions pinned in requirements-dev.txt (needs uv on PATH)
 	  --all-extras --group dev pyproject.toml --output-file requirements-dev.txt
 
 clean: ## remove everything the targets created, including .venv
-	@rm -rf $(VENV) build dist contract-report demo-pictures .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) build dist contract-report demo-images .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,7 +1,7 @@
 """A web service that generates images and shows each on a page.
 
     MOUNTSEA_API_KEY=… uvicorn fastapi_app:app
-    curl -H 'Content-Type: application/json' -d '{"prompt": "a cat"}' http://127.0.0.1:8000/pictures
+    curl -H 'Content-Type: application/json' -d '{"prompt": "a cat"}' http://127.0.0.1:8000/images
 
 The URL of the page contains the task's ID. The service stores nothing, so any of its processes
 can show any image.
@@ -45,14 +45,14 @@ def client(request: Request) -> AsyncNanoBanana:
 Banana = Annotated[AsyncNanoBanana, Depends(client)]
 
 
-@app.post("/pictures", status_code=202)
+@app.post("/images", status_code=202)
 async def create_image(fields: dict[str, Any], banana: Banana) -> dict[str, str]:
     """Start generating an image and return the URL of its page."""
     task = await banana.submit({**fields, "action": "generate"})
-    return {"page": f"/pictures/{task.id}"}
+    return {"page": f"/images/{task.id}"}
 
 
-@app.get("/pictures/{task_id}", response_class=HTMLResponse)
+@app.get("/images/{task_id}", response_class=HTMLResponse)
 async def show_image(task_id: str, banana: Banana) -> str:
     """Show the image, or the task's status on a page that reloads until the task ends."""
     snapshot = await banana.task(task_id).fetch()

@@ -8,7 +8,7 @@ from pathlib import Path
 from mountsea_banana import NanoBanana, NanoBananaError, TaskResult
 from mountsea_banana.mock import MockServer
 
-FOLDER = Path("demo-pictures")
+FOLDER = Path("demo-images")
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import os
 import pickle
+from collections import UserList
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -407,8 +408,9 @@ def test_an_invalid_image_url_is_a_download_error() -> None:
         result.read()
 
 
-def test_dir_lists_exactly_the_public_names() -> None:
-    assert dir(mountsea_banana) == sorted(mountsea_banana.__all__)
+def test_dir_lists_the_public_names_and_the_imported_modules() -> None:
+    assert {*mountsea_banana.__all__, "mock", "__file__"} <= set(dir(mountsea_banana))
+    assert not {"Any", "TYPE_CHECKING", "_MODULES"} & set(dir(mountsea_banana))
 
 
 @pytest.mark.parametrize(
@@ -428,3 +430,176 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         AttributeError, match=r"^module 'mountsea_banana' has no attribute 'Banana'$"
     ):
         _ = mountsea_banana.Banana  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("clock", [InstantClock, object(), 0, "x", True, []])
+def test_an_object_that_is_not_a_clock_is_rejected_before_anything_is_sent(
+    banana_server: MockServer, clock: Any
+) -> None:
+    for kind in (NanoBanana, AsyncNanoBanana):
+        with pytest.raises(ConfigurationError, match="clock must be a Clock, not "):
+            kind(KEY, base_url=banana_server.url, clock=clock)
+
+
+def test_a_clock_that_counts_as_false_is_used(banana_server: MockServer) -> None:
+    class Falsy(InstantClock):
+        def __len__(self) -> int:
+            return 0
+
+    clock = Falsy()
+    with NanoBanana(KEY, base_url=banana_server.url, clock=clock) as banana:
+        banana.generate("a cat").wait()
+    assert clock.sleeps
+
+
+def test_a_clock_that_fails_does_not_lose_the_task(banana_server: MockServer) -> None:
+    class Stopped(InstantClock):
+        def wall(self) -> float:
+            raise RuntimeError
+
+        jitter = wall
+
+    with NanoBanana(KEY, base_url=banana_server.url, clock=Stopped()) as banana:
+        assert banana.generate("a cat").id
+
+
+@pytest.mark.parametrize("max_bytes", ["x", None, float("nan"), -1, True])
+def test_an_invalid_size_limit_is_named_before_the_download(max_bytes: Any) -> None:
+    result = TaskResult("t", "completed", {"result": {"imageUrls": ["https://a.example/"]}})
+    with pytest.raises(ConfigurationError, match="max_bytes must be a number of bytes"):
+        result.read(max_bytes=max_bytes)
+    with pytest.raises(ConfigurationError, match="max_bytes must be a number of bytes"):
+        result.save("cat.png", max_bytes=max_bytes)
+
+
+def test_a_callback_that_cannot_be_called_is_named_before_the_first_poll(
+    banana: NanoBanana,
+) -> None:
+    with pytest.raises(ConfigurationError, match="on_update must be a function, not 'x'"):
+        banana.task("none").wait(on_update="x")  # type: ignore[arg-type]
+
+
+def test_any_sequence_of_urls_is_sent(banana: NanoBanana, banana_server: MockServer) -> None:
+    urls = ["https://example.com/a.png", "https://example.com/b.png"]
+    banana.edit("red", UserList(urls))
+    assert banana_server.submissions[0]["image_urls"] == urls
+    with pytest.raises(InvalidRequest, match="image_urls"):
+        banana.edit("red", b"https://example.com/a.png")  # type: ignore[arg-type]
+
+
+def test_an_endless_task_id_is_rejected(banana: NanoBanana) -> None:
+    with pytest.raises(InvalidRequest, match="task_id must have at most 1000 characters, not 7"):
+        banana.task("a" * 70_000)
+    assert banana.task("a" * 1000).id == "a" * 1000
+
+
+class Odd(str):
+    """A string that compares, prints and hashes in ways of its own."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def isprintable(self) -> bool:
+        raise ValueError
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+class Raising(dict[str, object]):
+    def items(self) -> Any:
+        raise KeyError
+
+
+class OddRequest(NanoImageDto):
+    def to_dict(self) -> Any:
+        return [1]
+
+
+ODD: list[tuple[Callable[[], Any], str]] = [
+    (lambda: 10**5000, "the request must be a NanoImageDto or a mapping of fields, not <int>"),
+    (lambda: OddRequest("a", "generate"), "the request must be a NanoImageDto or a mapping"),
+    (
+        lambda: {"action": "generate", "prompt": "a", 10**5000: 1},
+        "<int> is used as a field's name, but names must be strings",
+    ),
+    (
+        lambda: {"action": "generate", "prompt": "a", "x": Raising(a=1)},
+        "x cannot be sent as JSON in UTF-8: ",
+    ),
+    (
+        lambda: {"action": "generate", "prompt": "a", Odd("q"): object()},
+        "q cannot be sent as JSON in UTF-8: ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), ODD)
+def test_a_request_that_raises_is_a_violation(make: Callable[[], Any], message: str) -> None:
+    (violation,) = check_request(make())
+    assert violation.message.startswith(message)
+
+
+def test_a_field_is_sent_once_whatever_its_name_compares_to(
+    banana: NanoBanana, banana_server: MockServer
+) -> None:
+    with pytest.raises(InvalidRequest):
+        banana.submit(
+            {
+                "action": "generate",
+                "prompt": "a",
+                "model": "nano-banana-2",
+                "resolution": "2K",
+                Odd("model"): "nano-banana-fast",
+            }
+        )
+    assert banana_server.charged == 0
+
+
+def test_a_failed_rename_leaves_no_empty_file(
+    banana: NanoBanana, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Path, target: Path) -> None:
+        raise OSError("no")
+
+    result = banana.generate("a cat").wait()
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(DownloadError, match="could not be saved"):
+        result.save(tmp_path / "cat.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["link/a.png", "link/", "link/new/a.png"])
+def test_a_link_to_nothing_is_not_a_folder(banana: NanoBanana, tmp_path: Path, path: str) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    result = banana.generate("a cat").wait()
+    with pytest.raises(DownloadError, match=r"link is not a folder$"):
+        result.save(f"{tmp_path}/{path}", overwrite=True)
+
+
+def test_a_folder_that_becomes_a_file_during_the_download_is_named(
+    banana: NanoBanana, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = banana.generate("a cat").wait()
+    mkdir = Path.mkdir
+
+    def intrude(self: Path, **options: Any) -> None:
+        (tmp_path / "new").touch()
+        mkdir(self, **options)
+
+    monkeypatch.setattr(Path, "mkdir", intrude)
+    with pytest.raises(DownloadError, match=r"new is not a folder$"):
+        result.save(tmp_path / "new" / "cat.png")
+
+
+def test_a_key_that_comes_back_as_the_task_id_is_redacted() -> None:
+    def echo(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(404, json={"taskId": request.headers["authorization"]})
+
+    http = httpx.Client(transport=httpx.MockTransport(echo))
+    banana = NanoBanana("sk-secret", http_client=http)
+    with pytest.raises(NotFoundError) as caught:
+        banana.generate("a cat")
+    assert caught.value.task_id == "Bearer [redacted]"

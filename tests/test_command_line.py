@@ -168,7 +168,7 @@ def test_json_prints_one_object_and_nothing_else(run: Run, banana_server: MockSe
         "cat.png",
         None,
     )
-    assert document["image_urls"] == [f"{banana_server.url}/pictures/{document['task_id']}.png"]
+    assert document["image_urls"] == [f"{banana_server.url}/images/{document['task_id']}.png"]
     document = only_json(run("generate", "a cat", "--no-wait", "--json"))
     task_id = document.pop("task_id")
     assert task_id
@@ -219,6 +219,12 @@ def test_an_invalid_edit_names_the_url(urls: list[str], message: str, run: Run) 
     outcome = run("edit", "make it red", *urls)
     assert outcome.code == 2
     assert f"error: {message}" in outcome.err
+
+
+def test_a_usage_error_has_its_exit_code_even_if_it_cannot_be_printed() -> None:
+    code = "import sys; from mountsea_banana.cli import main; sys.exit(main(['generate']))"
+    command = ["bash", "-c", '"$0" -c "$1" 2>/dev/full', sys.executable, code]
+    assert subprocess.run(command, check=False).returncode == 2
 
 
 def test_a_missing_key_names_the_variable_to_set(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

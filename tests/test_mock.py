@@ -161,7 +161,7 @@ def test_an_account_cannot_poll_the_tasks_of_another(banana_server: MockServer) 
 def test_requests_outside_the_spec_get_json_errors(banana_server: MockServer) -> None:
     assert "openapi.yaml" in httpx.get(f"{banana_server.url}/none").json()["message"]
     assert httpx.delete(banana_server.url + SUBMIT).status_code == 405
-    assert httpx.get(f"{banana_server.url}/pictures/none.png").status_code == 404
+    assert httpx.get(f"{banana_server.url}/images/none.png").status_code == 404
     assert httpx.get(banana_server.url + POLL, headers=KEY).status_code == 400
 
 
@@ -171,7 +171,7 @@ def test_an_image_has_the_requested_size(
 ) -> None:
     body = {**BODY, "model": "nano-banana-2", "aspect_ratio": ratio, "resolution": "4K"}
     task_id = post(banana_server, json={**body, "prompt": "قطة 猫 " * 90}).json()["taskId"]
-    image = httpx.get(f"{banana_server.url}/pictures/{task_id}.png")
+    image = httpx.get(f"{banana_server.url}/images/{task_id}.png")
     if ratio == "21:9":
         assert image.headers["content-type"] == "image/png"
     assert Image.open(io.BytesIO(image.content)).size == pixels
@@ -185,7 +185,7 @@ def test_the_page_lists_tasks_newest_first(banana_server: MockServer) -> None:
         httpx.get(banana_server.url + POLL, params={"taskId": first}, headers=KEY)
     page = httpx.get(banana_server.url).text
     assert page.index("(no prompt)") < page.index("&lt;script&gt;first")
-    assert f"/pictures/{first}.png" in page
+    assert f"/images/{first}.png" in page
 
 
 def test_the_page_shows_prompts_with_lone_surrogates(banana_server: MockServer) -> None:

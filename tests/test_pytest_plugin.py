@@ -36,8 +36,9 @@ def test_each_test_starts_with_a_reset_server(banana, banana_server):
     banana_server.plan = Plan(ends_as="failed")
 
 
-def test_plans_do_not_leak_between_tests(banana_server):
+def test_plans_and_sleeps_do_not_leak_between_tests(banana_server):
     assert banana_server.plan == Plan()
+    assert banana_server.clock.sleeps == []
 
 
 @pytest.mark.parametrize("number", [1, 2])

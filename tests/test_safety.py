@@ -99,7 +99,7 @@ def test_each_image_is_checked_with_the_proxy_settings_for_its_own_url(
         monkeypatch.setenv("http_proxy", proxy.url)
         with NanoBanana(KEY, base_url=banana_server.url) as banana:
             task_id = banana.generate("a cat").id
-            local = f"{banana_server.url}/pictures/{task_id}.png"
+            local = f"{banana_server.url}/images/{task_id}.png"
             remote = "http://images.example/a.png"
             assert banana.edit("red", [local, remote], check_images=True).id
     proxied = [request.split(b" ")[1] for request in proxy.requests]

@@ -21,7 +21,7 @@ _server_key = pytest.StashKey["MockServer"]()
 
 @pytest.fixture(scope="session")
 def banana_server(pytestconfig: pytest.Config) -> Iterator[MockServer]:
-    """A mock server at `banana_server.url`, reset before each test.
+    """A mock server at `banana_server.url`; it and its clock are reset before each test.
 
     Its keys are `test-token` and `other-token`: two accounts. Needs the extra `mock`.
     """
@@ -35,10 +35,14 @@ def banana_server(pytestconfig: pytest.Config) -> Iterator[MockServer]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Remove the tasks of the previous test from the server."""
+    """Remove the tasks of the previous test from the server, and reset its clock."""
     server = item.config.stash.get(_server_key, None)
     if server:
+        from mountsea_banana import InstantClock
+
         server.reset()
+        if isinstance(server.clock, InstantClock):
+            server.clock.reset()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A typed client for Mountsea's Nano Banana image API that never pays twice."""
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ._version import __version__
@@ -111,4 +112,5 @@ if not TYPE_CHECKING:  # pragma: no branch - type checkers would accept any name
         return found
 
     def __dir__() -> list[str]:
-        return sorted(__all__)
+        shown = (n for n, value in globals().items() if n[:2] == "__" or type(value) is ModuleType)
+        return sorted({*__all__, *shown})

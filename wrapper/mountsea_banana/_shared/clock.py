@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 import time
 
+START = 1_700_000_000.0
+"""The initial time of an InstantClock, in seconds since the epoch."""
+
 
 class Clock:
     """The time and randomness that a client uses. All times are in seconds."""
@@ -36,10 +39,15 @@ class InstantClock(Clock):
     """A clock for tests: a sleep returns at once, advances `now`, and is recorded in `sleeps`."""
 
     def __init__(self) -> None:
-        self.now = 1_700_000_000.0
+        self.now = START
         """The time, in seconds since the epoch."""
         self.sleeps: list[float] = []
         """The seconds of every sleep so far."""
+
+    def reset(self) -> None:
+        """Return to the initial time, and forget the sleeps."""
+        self.now = START
+        self.sleeps = []
 
     def monotonic(self) -> float:
         """Return `now`."""

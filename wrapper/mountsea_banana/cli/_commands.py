@@ -41,7 +41,12 @@ def run(arguments: Sequence[str] | None) -> int:
     try:
         code: int = commands.main(arguments, NAME, standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
+        from ._screen import discard
+
+        try:
+            error.show()
+        except OSError:  # a closed pipe, a full disk
+            discard(sys.stderr)
         return error.exit_code
     except click.Abort:
         return 130

@@ -31,7 +31,9 @@ class AsyncTaskResult(TaskSnapshot):
         MiB by default), not an image.
         """
         flow = _downloads.download(
-            self, max_bytes=max_bytes, timeout=_settings.check_timeout(timeout)
+            self,
+            max_bytes=_settings.check_max_bytes(max_bytes),
+            timeout=_settings.check_timeout(timeout),
         )
         return (await _async_driver.run(flow)).content
 
@@ -53,7 +55,7 @@ class AsyncTaskResult(TaskSnapshot):
             self,
             path,
             overwrite=overwrite,
-            max_bytes=max_bytes,
+            max_bytes=_settings.check_max_bytes(max_bytes),
             timeout=_settings.check_timeout(timeout),
         )
         return await _async_driver.run(flow)
@@ -99,6 +101,7 @@ class AsyncTask:
         and APIStatusError for a 4xx other than 408 and 429, or if the server asks for a pause of
         more than 60 seconds or past the deadline.
         """
+        _settings.check_callback(on_update)
         flow = _flows.wait(
             self._id,
             timeout=_settings.check_timeout(timeout),

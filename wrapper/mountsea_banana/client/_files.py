@@ -44,7 +44,7 @@ class Destination:
         if existing and not overwrite and (any_suffix or existing == files):
             raise FileExistsError(f"{existing[0]} exists")
         folder = self.path if self.is_folder else self.path.parent
-        nearest = next(each for each in (folder, *folder.parents) if each.exists())
+        nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
         if not nearest.is_dir():
             raise NotADirectoryError(f"{nearest} is not a folder")
         if not os.access(nearest, os.W_OK | os.X_OK):
@@ -63,7 +63,10 @@ class Destination:
         Raises OSError or ValueError, FileExistsError among them, and leaves no partial file.
         """
         file = self._file(image.suffix, task_id)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:  # a file, or a symbolic link to nothing
+            raise NotADirectoryError(f"{file.parent} is not a folder") from None
         _write_atomically(image.content, file, overwrite=overwrite)
         return file
 
@@ -84,6 +87,7 @@ def reason(error: Exception) -> str:
 
 def _write_atomically(content: bytes, file: Path, *, overwrite: bool) -> None:
     part = file.with_name(f".{secrets.token_hex()}.part")
+    claimed = None
     try:
         with part.open("xb") as stream:
             stream.write(content)
@@ -92,6 +96,10 @@ def _write_atomically(content: bytes, file: Path, *, overwrite: bool) -> None:
         if not overwrite:
             # Claims the name, or fails if another process was first.
             file.open("xb").close()
+            claimed = file
         part.replace(file)
+        claimed = None
     finally:
+        if claimed:
+            claimed.unlink(missing_ok=True)
         part.unlink(missing_ok=True)

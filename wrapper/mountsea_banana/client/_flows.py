@@ -130,14 +130,14 @@ def conclude(snapshot: TaskSnapshot) -> TaskSnapshot:
 
 def _send(request: APIRequest, *, max_retries: int, clock: Clock) -> Flow[APIResponse]:
     """Send a request, and retry it as often as is safe and allowed."""
-    for attempt in range(max_retries):
+    for attempt in range(max_retries + 1):
         outcome = yield Send(request, None)
+        if isinstance(outcome, APIResponse) and outcome.is_success and not outcome.fault:
+            return outcome  # before anything else can fail, the clock included
         delay = _retries.delay(
             outcome, request, attempt=attempt, jitter=clock.jitter(), now=clock.wall()
         )
-        if delay is None:
+        if delay is None or attempt == max_retries:
             break
         yield Sleep(delay)
-    else:
-        outcome = yield Send(request, None)
     return _retries.settle(outcome, request, now=clock.wall())

@@ -8,6 +8,8 @@ from . import _errors as errors
 PAUSES = (3.75, 5.0, 6.5, 8.0, 10.0)
 MIN_INTERVAL = 0.1
 """Seconds; a shorter interval would only burden the server."""
+MAX_INTERVAL = 86_400.0
+"""Seconds: a day."""
 # Seconds reserved for the last poll before the deadline.
 LAST_POLL = 1.0
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 
+from mountsea_banana._shared.text import shown
 from mountsea_banana.rules._check import CheckedRequest, encode_and_check
 from mountsea_banana.rules._violations import Violation
 
@@ -15,6 +15,10 @@ from ._errors import InvalidRequest
 
 if TYPE_CHECKING:
     from mountsea_api.models import NanoImageDto
+
+
+MAX_ID = 1000
+"""Characters; httpx raises an error of its own for a URL of 65,536."""
 
 
 @frozen
@@ -38,7 +42,8 @@ def as_list(image_urls: object) -> object:
     """Return one URL, or a sequence of URLs, as a list; return anything else unchanged."""
     if isinstance(image_urls, str):
         return [image_urls]
-    return list(image_urls) if isinstance(image_urls, list | tuple) else image_urls
+    is_sequence = isinstance(image_urls, Sequence) and not isinstance(image_urls, bytes | bytearray)
+    return list(image_urls) if is_sequence else image_urls  # type: ignore[call-overload]
 
 
 def checked(request: NanoImageDto | Mapping[str, object]) -> CheckedRequest:
@@ -81,8 +86,11 @@ def poll(task_id: str) -> APIRequest:
 def check_task_id(task_id: object) -> str:
     """Return a task id that can be sent. Raises InvalidRequest."""
     if isinstance(task_id, str) and task_id.strip() and _is_utf8(task_id):
-        return task_id
-    problem = f"must be the string that a submission returned, not {reprlib.repr(task_id)}"
+        if len(task_id) <= MAX_ID:
+            return task_id
+        problem = f"must have at most {MAX_ID} characters, not {len(task_id)}"
+    else:
+        problem = f"must be the string that a submission returned, not {shown(task_id)}"
     raise InvalidRequest([Violation("type", "task_id", problem)])
 
 

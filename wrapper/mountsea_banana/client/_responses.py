@@ -83,7 +83,7 @@ def read_response(raw: RawResponse, redact: Redactor) -> APIResponse:
         ),
         text=text,
         document=document,
-        task_id=task_id,
+        task_id=task_id and redact(task_id),
         is_wrapped=is_wrapped,
         fault=raw.fault and redact.error(raw.fault),
     )

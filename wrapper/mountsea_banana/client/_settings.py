@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import reprlib
 from collections.abc import Generator
 from typing import Any, NoReturn
 
@@ -13,11 +12,12 @@ from attrs import field, frozen
 
 from mountsea_banana._shared.clock import Clock
 from mountsea_banana._shared.hosts import is_loopback
+from mountsea_banana._shared.text import shown
 from mountsea_banana._version import __version__
 
 from ._errors import ConfigurationError, Hint
 from ._exchange import Outcome
-from ._polling import MIN_INTERVAL
+from ._polling import MAX_INTERVAL, MIN_INTERVAL
 from ._redaction import Redactor
 from ._requests import APIRequest
 from ._responses import APIResponse, read_response
@@ -105,8 +105,10 @@ def settings(
         base_url = os.environ.get("MOUNTSEA_BASE_URL") or DEFAULT_BASE_URL
     if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
         raise ConfigurationError(
-            f"max_retries must be an integer from 0 up, not {reprlib.repr(max_retries)}"
+            f"max_retries must be an integer from 0 up, not {shown(max_retries)}"
         )
+    if clock is not None and not isinstance(clock, Clock):
+        raise ConfigurationError(f"clock must be a Clock, not {shown(clock)}")
     redact = Redactor(key)
     redact.watch_logs()
     return Settings(
@@ -117,7 +119,7 @@ def settings(
         max_retries=max_retries,
         auth=BearerAuth(key, redact),
         redact=redact,
-        clock=clock or Clock(),
+        clock=Clock() if clock is None else clock,
     )
 
 
@@ -125,8 +127,9 @@ def check_timeout(value: object) -> float:
     """Return a timeout in seconds. Raises ConfigurationError."""
     seconds = _seconds(value)
     if seconds is None or not seconds >= 0:
-        shown = reprlib.repr(value)
-        raise ConfigurationError(f"a timeout must be a number of seconds from 0 up, not {shown}")
+        raise ConfigurationError(
+            f"a timeout must be a number of seconds from 0 up, not {shown(value)}"
+        )
     return seconds
 
 
@@ -138,12 +141,25 @@ def check_poll_interval(value: object) -> float | None:
     if value is None:
         return None
     seconds = _seconds(value)
-    if seconds is None or not seconds >= MIN_INTERVAL:
+    if seconds is None or not MIN_INTERVAL <= seconds <= MAX_INTERVAL:
         raise ConfigurationError(
-            f"poll_interval must be a number of seconds from {MIN_INTERVAL:g} up, not "
-            f"{reprlib.repr(value)}"
+            f"poll_interval must be from {MIN_INTERVAL:g} to {MAX_INTERVAL:g} seconds, not "
+            f"{shown(value)}"
         )
     return seconds
+
+
+def check_max_bytes(value: object) -> int:
+    """Return a size limit in bytes. Raises ConfigurationError."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ConfigurationError(f"max_bytes must be a number of bytes from 0 up, not {shown(value)}")
+
+
+def check_callback(value: object) -> None:
+    """Raise ConfigurationError if `on_update` cannot be called."""
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"on_update must be a function, not {shown(value)}")
 
 
 def _seconds(value: object) -> float | None:
@@ -180,7 +196,7 @@ def _check_base_url(base_url: object) -> str:
     try:
         url = httpx.URL(base_url)  # type: ignore[arg-type]
     except (TypeError, ValueError, httpx.InvalidURL) as error:
-        raise ConfigurationError(f"the base URL {base_url!r:.200} is invalid: {error}") from None
+        raise ConfigurationError(f"the base URL {shown(base_url)} is invalid: {error}") from None
     if url.userinfo or url.query or url.fragment:
         raise ConfigurationError(
             "the base URL must not have a user, query or fragment: pass scheme, host and path"

@@ -1,4 +1,4 @@
-"""What a flow can ask its driver to do: the only ways in which the client does I/O.
+"""What a flow can ask its driver to do: requests, downloads, file writes and pauses.
 
 A flow is a generator: it yields steps, is sent their outcomes, and returns a result or raises a
 documented error. The synchronous and the asynchronous client drive the same flows, so no decision

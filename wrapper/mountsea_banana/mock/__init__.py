@@ -19,7 +19,7 @@ __all__ = ["DEFAULT_KEYS", "MockServer", "Plan", "create_app"]
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)
 
 
 # Type checkers that see a module-level __getattr__ accept every name, misspelt ones included.

@@ -48,7 +48,7 @@ def build_app(api: MockAPI, contract: Contract) -> Starlette:
     routes = [
         page_route(api),
         Route("/openapi.yaml", api.spec),
-        Route("/pictures/{task_id}.png", api.image, name="image"),
+        Route("/images/{task_id}.png", api.image, name="image"),
         *control_routes(api),
     ]
     routes += [

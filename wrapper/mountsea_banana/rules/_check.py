@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from ._fields import Body, check_fields, shown
+from mountsea_banana._shared.text import shown
+
+from ._fields import Body, check_fields
 from ._rules import RULES
 from ._violations import Violation
 
@@ -43,7 +45,7 @@ def check_request(request: NanoImageDto | Mapping[str, object]) -> list[Violatio
 def encode_and_check(request: object) -> CheckedRequest:
     """Encode `request` as JSON and check it; return both results. Never raises."""
     body: dict[str, object] = {}
-    parts: list[bytes] = []
+    parts: dict[str, bytes] = {}
     violations: list[Violation] = []
     try:
         fields = _fields(request)
@@ -55,12 +57,13 @@ def encode_and_check(request: object) -> CheckedRequest:
             problem = "is used as a field's name, but names must be strings"
             violations.append(Violation("type", shown(name), problem))
             continue
+        name = str.__str__(name)  # a subclass may compare and print in ways of its own
         try:
             # UTF-8 rejects lone surrogates, which JSON's escapes would let through.
             part = json.dumps({name: value}, allow_nan=False, ensure_ascii=False).encode()
             body.update(json.loads(part))
-            parts.append(part[1:-1])
-        except (TypeError, ValueError, RecursionError, AttributeError) as error:
+            parts[name] = part[1:-1]
+        except Exception as error:  # the methods of a subclass can raise anything
             problem = f"cannot be sent as JSON in UTF-8: {error}"
             violations.append(Violation("type", name, problem))
             body[name] = _UNSENDABLE
@@ -68,14 +71,13 @@ def encode_and_check(request: object) -> CheckedRequest:
     violations += [found for found in check_fields(body) if found.field not in unsendable]
     for rule in RULES:
         violations += rule.check(body)
-    return CheckedRequest(b"{" + b", ".join(parts) + b"}", body, violations)
+    return CheckedRequest(b"{" + b", ".join(parts.values()) + b"}", body, violations)
 
 
 def _fields(request: object) -> Mapping[object, object]:
     from mountsea_api.models import NanoImageDto
 
-    if isinstance(request, NanoImageDto):
-        return request.to_dict()  # type: ignore[return-value]
-    if isinstance(request, Mapping):
-        return dict(request)
+    fields = request.to_dict() if isinstance(request, NanoImageDto) else request
+    if isinstance(fields, Mapping):
+        return dict(fields)
     raise TypeError

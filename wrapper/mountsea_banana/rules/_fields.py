@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import reprlib
 from collections.abc import Iterable, Iterator, Mapping
+
+from mountsea_banana._shared.text import shown
 
 from ._violations import Violation
 
@@ -55,11 +56,6 @@ def image_urls(body: Body) -> Iterator[tuple[str, object]]:
 def is_number(value: object) -> bool:
     """Return whether a value is a number in JSON, where `true` is not one."""
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def shown(value: object) -> str:
-    """Return a value's repr, shortened."""
-    return reprlib.repr(value)
 
 
 def _check_enum(body: Body, name: str, values: Iterable[str]) -> Iterator[Violation]:

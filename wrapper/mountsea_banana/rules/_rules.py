@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 
 from attrs import frozen
 
-from ._fields import Body, image_urls, is_number, shown
+from mountsea_banana._shared.text import shown
+
+from ._fields import Body, image_urls, is_number
 from ._violations import Violation
 
 DEFAULT_MODEL = "nano-banana-fast"

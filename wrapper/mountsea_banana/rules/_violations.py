@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import reprlib
-
 from attrs import frozen
+
+from mountsea_banana._shared.text import shown
 
 
 @frozen
@@ -28,6 +28,6 @@ class Violation:
     def describe(self, name: str) -> str:
         """Return the message with `name` for the field, as an interface of your own calls it."""
         if not name.isprintable() or len(name) > 100:
-            name = reprlib.repr(name)
+            name = shown(name)
         sentence = f"{name or 'the request'} {self.problem}"
         return f"{sentence}: {self.hint}" if self.hint else sentence
