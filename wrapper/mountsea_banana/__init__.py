@@ -86,8 +86,8 @@ __all__ = [
     "check_request",
 ]
 
-# Importing httpx takes most of the time: `nano-banana --help` and `check_request` do without it,
-# and a synchronous program does without the asynchronous client.
+# Importing httpx takes most of the time. `nano-banana --help` and `check_request` don't need it,
+# and a synchronous program doesn't need the asynchronous client.
 _MODULES = (
     "_shared.clock",
     "rules._options",
@@ -99,7 +99,7 @@ _MODULES = (
 )
 _ASYNC_MODULES = ("client._async_tasks", "client._async_client")
 
-if not TYPE_CHECKING:  # type checkers would accept any name
+if not TYPE_CHECKING:  # with a module-level __getattr__, type checkers accept any name
 
     def __getattr__(name: str) -> object:
         if name not in __all__:

@@ -1,4 +1,4 @@
-"""What an error of the library means in a shell: its exit code and its message."""
+"""The exit codes and messages for the library's errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DONE, TASK_FAILED, BAD_USE, BROKEN, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 OVERWRITE = "pass --force to replace it"
 
-# RESUME has none: the command that resumes the task follows the message.
+# RESUME has no text: the command that resumes the task follows the message.
 _ADVICE: Mapping[Hint | None, str] = {
     Hint.SET_KEY: "set MOUNTSEA_API_KEY",
     Hint.OVERWRITE: OVERWRITE,
@@ -75,6 +75,6 @@ def _violation(violation: Violation) -> str:
 def resume(task_id: str, *options: str) -> list[str]:
     """Return the words of the command that resumes a task."""
     command = ["nano-banana", "result"]
-    if task_id.startswith("-"):  # it would be read as an option
+    if task_id.startswith("-"):  # it would be parsed as an option
         return [*command, *options, "--", task_id]
     return [*command, task_id, *options]
