@@ -1,4 +1,4 @@
-"""Everything that a run sends, in order, derived from the contract alone."""
+"""Everything that a run sends, in order. It depends only on the contract and the seed."""
 
 from __future__ import annotations
 
