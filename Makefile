@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/ready
 RUN := $(VENV)/bin/python
-# What coverage would slow down most, and what runs in processes of its own.
+# Tests that coverage would slow down most, or that run in their own processes.
 UNCOVERED := tests/contract/test_harness.py tests/test_money.py tests/test_docs.py
 PYTEST := $(VENV)/bin/pytest -q --numprocesses auto --dist worksteal
 
@@ -18,7 +18,7 @@ setup: $(READY) ## create .venv with the pinned tools and the project (other tar
 
 $(READY): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "setup: Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make setup PYTHON=python3.12" >&2; exit 1; }
+	  || { echo "setup: this needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) -V 2>&1). Use another one: make setup PYTHON=python3.12" >&2; exit 1; }
 	@echo "setup: installing the pinned tools and the project into $(VENV) (about a minute)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
@@ -26,7 +26,7 @@ $(READY): requirements-dev.txt pyproject.toml
 	@touch $@
 
 test: lint typecheck check-generated unit ## run every check that must pass before a change lands
-	@echo "test: everything holds"
+	@echo "test: all checks passed"
 
 lint: $(READY) ## check style, formatting and the import rules
 	@$(VENV)/bin/ruff check .
@@ -66,7 +66,7 @@ mutants: $(READY) ## mutation-test the decisions, in about 15 minutes [MODULE=cl
 update-spec: $(READY) ## update openapi.yaml from the vendor's pages: PAGES="page.md https://…" [PRUNE=1]
 	@$(RUN) scripts/update_spec.py $(PAGES:%='%') $(if $(PRUNE),--prune)
 
-spec-diff: $(READY) ## list the spec changes and whether they break users [BASE=HEAD] [FORMAT=markdown]
+spec-diff: $(READY) ## list the changes to the spec and whether they are breaking [BASE=HEAD] [FORMAT=markdown]
 	@$(RUN) scripts/spec_diff.py $(if $(BASE),--base '$(BASE)') $(if $(FORMAT),--format '$(FORMAT)')
 
 generate: $(READY) ## regenerate generated_client from openapi.yaml

@@ -3,8 +3,8 @@
     MOUNTSEA_API_KEY=… uvicorn fastapi_app:app
     curl -H 'Content-Type: application/json' -d '{"prompt": "a cat"}' http://127.0.0.1:8000/images
 
-The URL of the page contains the task's ID. The service stores nothing, so any of its processes
-can show any image.
+The URL of the page contains the task id. The service stores nothing, so any of its processes can
+show any image.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from mountsea_banana import AsyncNanoBanana, AsyncTask
 async def generate_images(*prompts: str) -> list[bytes | BaseException]:
     """Generate one image per prompt concurrently. Return the bytes of each, or its exception.
 
-    It prints every task ID before it waits, so you can resume a task after a failure or a stopped
-    cell with `await AsyncNanoBanana().task(id).wait()`.
+    Prints every task id before it waits. After a failure or a stopped cell, resume a task with
+    `await AsyncNanoBanana().task(id).wait()`.
     """
     async with AsyncNanoBanana() as banana:
         tasks = await asyncio.gather(*map(banana.generate, prompts), return_exceptions=True)

@@ -1,11 +1,11 @@
-"""A worker that runs in a separate process: it resumes tasks by ID and saves their images.
+"""A worker that runs in a separate process: it resumes tasks by id and saves their images.
 
     python worker.py add tasks.db "a cat"    # from a web server, a cron job or a shell
     python worker.py work tasks.db out       # anywhere, as often as you like
 
-The ID is stored as soon as the submission returns it. If the worker stops for any reason, the next
-one continues with the same tasks and submits nothing twice. With Celery, call `add` in the web
-process, and `finish` in a Celery task that takes the ID.
+The task id is stored as soon as the submission returns it. If the worker stops for any reason, the
+next one continues with the same tasks and submits nothing twice. With Celery, call `add` in the web
+process, and `finish` in a Celery task that takes the task id.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from mountsea_banana import NanoBanana, NanoBananaError, TaskFailed
 
 
 def open_store(path: str) -> sqlite3.Connection:
-    """Open the database that holds the IDs of open tasks, and create it if necessary."""
+    """Open the database that holds the ids of open tasks; create it if necessary."""
     store = sqlite3.connect(path)
     store.execute("CREATE TABLE IF NOT EXISTS open_tasks (id TEXT PRIMARY KEY)")
     return store
 
 
 def add(store: sqlite3.Connection, banana: NanoBanana, prompt: str) -> str:
-    """Start generating an image, then print and store its task's ID.
+    """Start generating an image, then print and store the task id.
 
     Raises sqlite3.OperationalError before anything is charged if the database is not writable.
     """

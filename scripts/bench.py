@@ -31,7 +31,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def compare(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
-    """Return the median seconds of two calls, measured in alternating rounds."""
+    """Return the median seconds that each of two calls takes, measured in alternating rounds."""
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS)]
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 

@@ -1,4 +1,4 @@
-"""Check whether the public API breaks since the last release, and so needs a major version.
+"""Check whether the public API has breaking changes that need a major version.
 
     python scripts/check_api.py [--against TAG]
 
@@ -6,7 +6,7 @@ griffe compares everything users can import: removed names, and parameters that 
 made required or given another default. It doesn't compare annotations; `make spec-diff` reports
 changes to the values a type allows.
 
-Exit status: 0 if nothing breaks, the version is already a major release or no tag exists; 1 if the
+Exit code: 0 if nothing breaks, the version is already a major release or no tag exists; 1 if the
 version must be raised; 2 if the comparison is not possible.
 """
 
@@ -35,10 +35,10 @@ class CheckError(Exception):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return its exit status."""
+    """Run the command line; return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--against", metavar="TAG", help="compare with this tag or commit [last tag]"
+        "--against", metavar="TAG", help="compare with this tag or commit (default: the last tag)"
     )
     tag = parser.parse_args(arguments).against or last_tag()
     if not tag:

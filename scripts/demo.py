@@ -12,7 +12,7 @@ FOLDER = Path("demo-images")
 
 
 def main() -> int:
-    """Run the demo; return its exit status."""
+    """Run the demo; return its exit code."""
     print("demo: starting the mock server; no request leaves this machine")
     with (
         MockServer(keys=["demo-key"]) as server,

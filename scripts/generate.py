@@ -6,7 +6,7 @@
 The new client replaces the old one only once it is complete, so a broken spec, an unsupported
 operation or an interrupt leaves the old client unchanged.
 
-Exit status: 0 on success, 1 if `--check` finds a difference, 2 if the client can't be generated.
+Exit code: 0 on success, 1 if `--check` finds a difference, 2 if the client can't be generated.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class GenerationError(Exception):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return its exit status."""
+    """Run the command line; return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="compare; write nothing")
     check = parser.parse_args(arguments).check

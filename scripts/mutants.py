@@ -1,11 +1,11 @@
-"""Mutation-test the modules that decide: change them in every small way, and expect a failing test.
+"""Mutation-test the modules that make decisions: a test must catch every small change to them.
 
     python scripts/mutants.py [MODULE...]
 
 cosmic-ray creates the mutants in copies of the project. `tests/mutants.toml` lists the modules and
 their tests, and explains the mutants that no test can catch.
 
-Exit status: 0 if every mutant was killed or is explained; 1 if another one survived (its diff is
+Exit code: 0 if every mutant was killed or is explained; 1 if another one survived (its diff is
 printed), or if an explanation no longer applies; 2 if a module is unknown or the tests fail on
 unchanged code.
 """
@@ -53,11 +53,11 @@ class Mutant:
     """The changed line; `no …` if the line was removed."""
     diff: str = ""
     outcome: str = "no effect"
-    """`killed` or `survived`; `no effect` if the code still does the same."""
+    """`killed` or `survived`, or `no effect` if the change does not affect the code."""
 
 
 def main(modules: Sequence[str]) -> int:
-    """Test every mutant of `modules` and print the survivors; return the exit status."""
+    """Test every mutant of `modules` and print the survivors; return the exit code."""
     unknown = [module for module in modules if module not in SETTINGS["modules"]]
     if unknown:
         valid = ", ".join(SETTINGS["modules"])
@@ -96,7 +96,7 @@ def start(scratch: str) -> None:
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__"))
     os.chdir(copy)
     os.environ["PYTHONPATH"] = f"{copy}/wrapper{os.pathsep}{copy}/generated_client"
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # they take longer than the tests
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # loading them takes too long
     imports = "import mountsea_banana, mountsea_api; print(mountsea_banana.__file__)"
     _, output = run_tests(f'{sys.executable} -c "{imports}"', TIMEOUT)
     if Path(output.strip()) != copy / PACKAGE / "__init__.py":
@@ -139,7 +139,7 @@ def changed_line(diff: Sequence[str]) -> str:
 
 
 class _Normalizer(ast.NodeTransformer):
-    """Removes what has no effect on a run: annotations, and which arguments are keyword-only."""
+    """Removes parts that have no effect: annotations, and the mark of keyword-only arguments."""
 
     def visit_arguments(self, node: ast.arguments) -> ast.AST:
         node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
@@ -155,7 +155,7 @@ class _Normalizer(ast.NodeTransformer):
 
 
 def normalized(source: str) -> str | None:
-    """Return a module's code without what has no effect on a run; None if it doesn't compile."""
+    """Return a module's syntax tree, without parts that have no effect; None for invalid code."""
     try:
         return ast.dump(_Normalizer().visit(ast.parse(source)))
     except SyntaxError:
@@ -168,7 +168,7 @@ def is_unexplained(mutant: Mutant) -> bool:
 
 
 def report(modules: Sequence[str], mutants: Sequence[Mutant]) -> int:
-    """Print the figures per module, and outdated explanations; return the exit status."""
+    """Print the figures of each module and the outdated explanations; return the exit code."""
     survivors = {(each.module, each.line) for each in mutants if each.outcome == "survived"}
     stale = sorted(each for each in EXPLAINED - survivors if each[0] in modules)
     for module, line in stale:

@@ -1,14 +1,14 @@
-"""List the changes to the spec, and whether each one breaks code that uses the API or this client.
+"""List the changes to the spec, and whether they break code that uses the API or this client.
 
     python scripts/spec_diff.py [--base REF-OR-FILE] [--format markdown]
 
 Each line has a level, a location and a description. The levels are `breaking` (something that
 worked will fail), `risky` (something may fail; review it) and `compatible`.
 
-Exit status: 0 if nothing is breaking, 1 if anything is, 2 if a spec can't be read.
+Exit code: 0 if nothing is breaking, 1 if anything is, 2 if a spec can't be read.
 
 If oasdiff is on PATH, its breaking changes follow as a second opinion, since it covers parts of
-OpenAPI that this tool doesn't. They don't affect the exit status, which must be the same on every
+OpenAPI that this tool doesn't. They don't affect the exit code, which must be the same on every
 machine.
 """
 
@@ -102,12 +102,17 @@ LEVELS_BY_KIND = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return its exit status."""
+    """Run the command line; return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--base", default="HEAD", help="old spec: a git reference or a file [HEAD]")
-    parser.add_argument("--spec", type=Path, default=SPEC, help="new spec [openapi.yaml]")
     parser.add_argument(
-        "--format", choices=("text", "markdown"), default="text", help="output format [text]"
+        "--base", default="HEAD", help="old spec, as a git reference or a file (default: HEAD)"
+    )
+    parser.add_argument("--spec", type=Path, default=SPEC, help="new spec (default: openapi.yaml)")
+    parser.add_argument(
+        "--format",
+        choices=("text", "markdown"),
+        default="text",
+        help="output format (default: text)",
     )
     options = parser.parse_args(arguments)
     try:
@@ -150,7 +155,7 @@ def read_file(path: Path) -> Node:
 
 
 def read(content: bytes, name: str) -> Node:
-    """Return the spec in `content`. Raises DiffError, which names it `name`, if it is invalid."""
+    """Return the spec in `content`. Raises DiffError, which contains `name`, if it is invalid."""
     try:
         document = yaml.safe_load(content)
     except (yaml.YAMLError, ValueError) as error:
@@ -191,7 +196,7 @@ def oasdiff(base: bytes, spec: Path) -> list[str]:
             output.seek(0)
             text = output.read().decode(errors="replace")
             lines = [line for line in text.splitlines() if line.strip()]
-    return lines if run.returncode == 0 else [f"failed with exit status {run.returncode}:", *lines]
+    return lines if run.returncode == 0 else [f"failed with exit code {run.returncode}:", *lines]
 
 
 def markdown(changes: list[Change], second_opinion: list[str]) -> Iterator[str]:
@@ -287,9 +292,7 @@ class _Comparison:
         elif old and not new:
             yield Change("compatible", self._name, "an API key is no longer required")
         elif old != new:
-            yield Change(
-                "breaking", self._name, "the API key is a different one, or is sent differently"
-            )
+            yield Change("breaking", self._name, "the API key has changed, or is sent differently")
 
     def _parameters(self, old: list[Node], new: list[Node]) -> Iterator[Change]:
         before = {f"{each['in']} {each['name']}": each for each in old}

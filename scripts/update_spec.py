@@ -6,7 +6,7 @@ A page is a file or an https:// URL. It is either Markdown, with each fenced YAM
 the vendor's OpenAPI document, or a single slice as YAML (.yaml or .yml). Operations that no page
 mentions stay, unless you pass `--prune`.
 
-Exit status: 0 if the spec is now up to date, 1 if a page can't be used. The update is atomic: after
+Exit code: 0 if the spec is now up to date, 1 if a page can't be used. The update is atomic: after
 an error the spec is unchanged.
 """
 
@@ -49,13 +49,15 @@ class Slice:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return its exit status."""
+    """Run the command line; return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pages", nargs="+", metavar="PAGE", help="a file or an https:// URL")
     parser.add_argument(
         "--prune", action="store_true", help="remove the operations that no page mentions"
     )
-    parser.add_argument("--spec", type=Path, default=SPEC, help="spec to update [openapi.yaml]")
+    parser.add_argument(
+        "--spec", type=Path, default=SPEC, help="spec to update (default: openapi.yaml)"
+    )
     options = parser.parse_args(arguments)
     try:
         slices = [each for page in options.pages for each in slices_of(page, read(page))]
@@ -76,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def read(page: str) -> bytes:
-    """Return the bytes of a page. Raises UpdateError if it is unreadable, too slow or too large."""
+    """Return the bytes of a page. Raises UpdateError if it is unreadable, too large or too slow."""
     start = time.monotonic()
     try:
         if page.startswith("https://"):
@@ -84,8 +86,7 @@ def read(page: str) -> bytes:
                 response.raise_for_status()
                 if response.url.scheme != "https":
                     raise UpdateError(
-                        f"{page} redirects to {response.url}, which is not https and may have been "
-                        "tampered with"
+                        f"{page} redirects to {response.url}, which is not an https:// URL"
                     )
                 content = b""
                 for chunk in response.iter_bytes():
@@ -135,7 +136,7 @@ def fences(page: str, text: str) -> Iterator[str]:
         elif opening := re.match(r"\s*(`{3,}|~{3,})\s*ya?ml\b", line, re.IGNORECASE):
             end, lines, start = opening[1], [], number
     if end:
-        raise UpdateError(f"{page} is truncated: the code fence in line {start} is never closed")
+        raise UpdateError(f"{page} is truncated: the code fence on line {start} is never closed")
 
 
 # The plain scalars that YAML 1.2 doesn't read as strings. PyYAML implements YAML 1.1, which reads
@@ -193,9 +194,11 @@ def load(text: str, name: str) -> Document:
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             line = event.start_mark.line + 1 if event.start_mark else 0
             if isinstance(event, yaml.AliasEvent):
-                raise UpdateError(f"{name}: YAML aliases are not supported, line {line} has one")
+                raise UpdateError(
+                    f"{name}: YAML aliases are not supported, but line {line} has one"
+                )
             if getattr(event, "tag", None) is not None:
-                raise UpdateError(f"{name}: YAML tags are not supported, line {line} has one")
+                raise UpdateError(f"{name}: YAML tags are not supported, but line {line} has one")
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:

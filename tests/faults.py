@@ -267,7 +267,7 @@ class Outcome:
     result: Any
     error: BaseException | None
     task_id: str | None
-    """The task ID that the caller knows."""
+    """The task id that the caller received."""
 
 
 def run_action(url: str, name: str, *, is_async: bool, clock: InstantClock, **options: Any) -> Any:

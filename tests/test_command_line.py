@@ -27,7 +27,7 @@ from tests.faults import Fault, FaultServer, answer
 from tests.test_images import PNG
 
 SUBMITTED = Fault("submitted", answer(201, {"taskId": "t-1"}), charges=True)
-# Runs a command in a process of its own that does not pause between polls.
+# Runs a command in a separate process that does not pause between polls.
 CHILD = (
     "import sys\n"
     "from mountsea_banana import Clock\n"
@@ -77,7 +77,7 @@ def run(
 
 @pytest.fixture
 def child(tmp_path: Path, banana_server: MockServer) -> Iterator[Callable[..., Any]]:
-    """Return a function that starts a command in a process of its own, killed after the test."""
+    """Return a function that starts a command in a separate process, killed after the test."""
     started = []
 
     def start(*arguments: str, url: str = banana_server.url, **options: Any) -> Any:

@@ -67,7 +67,7 @@ SUBMISSIONS: list[tuple[str, list[bytes], str | type[Exception], int]] = [
     ("garbage", [b"garbage\r\n\r\n", CREATED], api.SubmissionUnknown, 1),
     ("truncated", [response(201, b'{"taskId": "t-', length=99)], api.SubmissionUnknown, 1),
     (
-        "truncated after the ID",
+        "truncated after the id",
         [response(201, b'{"taskId": "t-1"', length=99)],
         api.SubmissionUnknown,
         1,
@@ -81,7 +81,7 @@ SUBMISSIONS: list[tuple[str, list[bytes], str | type[Exception], int]] = [
     ("a list", [response(201, [])], api.SubmissionUnreadable, 1),
     ("deeply nested", [response(201, b"[" * 100_000)], api.SubmissionUnreadable, 1),
     (
-        "invalid JSON with an ID",
+        "invalid JSON with an id",
         [response(201, b'"taskId": "t-1", x')],
         api.SubmissionUnreadable,
         1,
@@ -101,7 +101,7 @@ SUBMISSIONS: list[tuple[str, list[bytes], str | type[Exception], int]] = [
         1,
     ),
     (
-        "echoed key with an empty ID",
+        "echoed key with an empty id",
         [response(201, {"taskId": "", "x": KEY}, f"X-Echo: {KEY}")],
         api.SubmissionUnreadable,
         1,

@@ -90,7 +90,7 @@ EDITS: list[tuple[str, Edit, str, str]] = [
             bearerAuth={"type": "apiKey", "in": "query", "name": "key"}
         ),
         "breaking",
-        "the API key is a different one, or is sent differently",
+        "the API key has changed, or is sent differently",
     ),
     (
         "an operation gets its own server",
@@ -451,7 +451,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Edit], t
     return write
 
 
-def test_the_exit_status_is_1_if_anything_is_breaking(
+def test_the_exit_code_is_1_if_anything_is_breaking(
     files: Callable[[Edit], tuple[str, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     old, new = files(lambda d: field(d, "model")["enum"].remove("nano-banana-pro"))
@@ -534,7 +534,7 @@ def stub(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "#!/bin/sh\necho 'Error: unknown flag' >&2; exit 101\n",
-            "oasdiff: failed with exit status 101:\noasdiff: Error: unknown flag\n",
+            "oasdiff: failed with exit code 101:\noasdiff: Error: unknown flag\n",
         ),
         ("#!/bin/sh\nsleep 20 & wait\n", "oasdiff: timed out after 0.3 seconds\n"),
         ("no program", "oasdiff: cannot start: Exec format error\n"),
@@ -542,7 +542,7 @@ def stub(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["changes", "error", "timeout", "not a program", "no changes"],
 )
-def test_oasdiff_output_follows_and_does_not_affect_the_exit_status(
+def test_oasdiff_output_follows_and_does_not_affect_the_exit_code(
     files: Callable[[Edit], tuple[str, str]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -42,7 +42,7 @@ def update(
 ) -> Callable[..., tuple[int, str, str]]:
     """Return a function that runs the update with pages, given as text.
 
-    The function returns the exit status, the output and the spec.
+    The function returns the exit code, the output and the spec.
     """
     spec = tmp_path / "openapi.yaml"
     spec.write_text(SPEC, "utf-8")
@@ -144,7 +144,7 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
         (["# No block here"], "no fenced YAML block"),
         (
             [page(SUBMIT).rpartition("````")[0]],
-            "is truncated: the code fence in line 5 is never closed",
+            "is truncated: the code fence on line 5 is never closed",
         ),
         ([page(SUBMIT)[:900] + "\n````\n"], "page-0.md"),
         (["```yaml\na: [\n```"], "has invalid YAML"),
@@ -166,9 +166,9 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
         ),
         (
             ["```yaml\na: !!python/object:os.system x\n```"],
-            "YAML tags are not supported, line 1 has one",
+            "YAML tags are not supported, but line 1 has one",
         ),
-        ([f"```yaml\n{LAUGHS}```"], "YAML aliases are not supported, line 2 has one"),
+        ([f"```yaml\n{LAUGHS}```"], "YAML aliases are not supported, but line 2 has one"),
         (["```yaml\na: " + "[" * 5000 + "]" * 5000 + "\n```"], "nested more than 100 levels deep"),
         ([b"# \xff\xfe"], "is not UTF-8 text"),
         ([b"x" * 6_000_000], "is larger than 5 MB"),

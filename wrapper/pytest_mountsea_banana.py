@@ -1,8 +1,8 @@
-"""pytest fixtures for programs that use mountsea-banana: free of charge, without real requests.
+"""pytest fixtures for testing programs that use mountsea-banana, free of charge.
 
-`banana_server` is a mock server on a free port; `banana` and `async_banana` are clients of it that
-never really wait. pytest loads this module in every environment with the package installed, so it
-imports nothing else of the package until a fixture is requested.
+`banana_server` is a mock server on a free port. `banana` and `async_banana` are clients of it whose
+waits take no real time. pytest loads this module in every environment that has the package, so it
+imports nothing else from the package until a fixture is requested.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _server_key = pytest.StashKey["MockServer"]()
 def banana_server(pytestconfig: pytest.Config) -> Iterator[MockServer]:
     """A mock server at `banana_server.url`; it and its clock are reset before each test.
 
-    Its keys are `test-token` and `other-token`: two accounts. Needs the extra `mock`.
+    Its keys are `test-token` and `other-token`, one per account. Needs the `mock` extra.
     """
     from mountsea_banana import InstantClock
     from mountsea_banana.mock import DEFAULT_KEYS, MockServer
@@ -47,7 +47,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def banana(banana_server: MockServer) -> Iterator[NanoBanana]:
-    """A client of `banana_server`; its pauses advance the server's clock instead of waiting."""
+    """A client of `banana_server`. Its pauses advance the server's clock and take no real time."""
     from mountsea_banana import NanoBanana
 
     with NanoBanana("test-token", base_url=banana_server.url, clock=banana_server.clock) as client:
@@ -56,7 +56,7 @@ def banana(banana_server: MockServer) -> Iterator[NanoBanana]:
 
 @pytest.fixture
 def async_banana(banana_server: MockServer) -> AsyncNanoBanana:
-    """Like `banana`, for the event loop of the test, whichever plugin runs it."""
+    """Like `banana`, but asynchronous. Works in any event loop, with or without a pytest plugin."""
     import httpx
     from mountsea_banana import AsyncNanoBanana
 

@@ -1,4 +1,4 @@
-"""The command of the harness: exit status, budget, baseline and reports."""
+"""The command of the harness: exit code, budget, baseline and reports."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_violated_rule_is_shown_with_its_sentence_and_a_command_that_repeats_t
     assert "test-token" not in page
 
 
-def test_deviations_in_the_baseline_do_not_fail_the_run(
+def test_violations_in_the_baseline_do_not_fail_the_run(
     tmp_path: Path, api_keys: None, small_plan: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     baseline = tmp_path / "baseline.txt"
@@ -353,7 +353,7 @@ def test_a_connection_that_the_server_closes_between_requests_is_not_a_failure()
     assert [response.status for response in responses] == [400] * 4
 
 
-def test_a_request_fails_after_the_time_out() -> None:
+def test_a_request_fails_after_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = Server(f"http://127.0.0.1:{listener.getsockname()[1]}", {}, timeout=0.1)
         assert server.send(Request("GET", "/")).fault == "no response within 0.1 s"
@@ -399,7 +399,7 @@ def test_the_variants_of_one_cause_are_listed(
     assert " … (26 in total)" in output
 
 
-def test_a_run_that_known_deviations_stop_is_inconclusive(
+def test_a_run_that_stops_at_known_violations_is_inconclusive(
     tmp_path: Path, whole_plan: None, api_keys: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     baseline = tmp_path / "baseline.txt"

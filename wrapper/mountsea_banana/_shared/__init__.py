@@ -1,1 +1,1 @@
-"""What several rooms use; imports nothing else of this package."""
+"""Modules that several packages use. They import nothing else of this project."""

@@ -1,4 +1,4 @@
-"""Time and randomness, replaceable so that tests need not wait."""
+"""Time and randomness, replaceable so that tests don't have to wait."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Clock:
         return time.monotonic()
 
     def wall(self) -> float:
-        """Return the time since the epoch, which a date in Retry-After is compared with."""
+        """Return the time since the epoch, to compare with a date in Retry-After."""
         return time.time()
 
     def jitter(self) -> float:

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def missing(error: ImportError, extra: str) -> str:
-    """Return the missing library and the command that installs its extra."""
+    """Return a message with the missing library and the command that installs its extra."""
     return f"{error.name} is missing: pip install 'mountsea-banana[{extra}]'"

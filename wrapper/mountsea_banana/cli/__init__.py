@@ -1,4 +1,4 @@
-"""`nano-banana`: the command line. Needs the extra `cli`."""
+"""`nano-banana`: the command line. Needs the `cli` extra."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mountsea_banana._shared.extras import missing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code, 2 if the extra is missing."""
+    """Run the command line; return the exit code, which is 2 if the extra is missing."""
     try:
         import click  # noqa: F401
         import rich  # noqa: F401

@@ -1,6 +1,6 @@
 """The commands and their options; `_follow` does the work.
 
-Slow imports are made where they are used, to keep `--help` fast.
+Slow modules are imported when they are needed, to keep `--help` fast.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ENVIRONMENT = """\b
 Environment:
   MOUNTSEA_API_KEY   your account's key
   MOUNTSEA_BASE_URL  the base URL of the API
-  NO_COLOR           turns colours off
+  NO_COLOR           set it to turn colours off
 """
 
 
@@ -95,28 +95,29 @@ _REQUEST = (
     click.option(
         "--model",
         type=click.Choice(_values(_options.Model)),
-        help=f"The default is {_rules.DEFAULT_MODEL}.",
+        help=f"The model to use. The default is {_rules.DEFAULT_MODEL}.",
     ),
     click.option(
         "--aspect-ratio",
         type=click.Choice(_values(_options.AspectRatio)),
-        help=f"{', '.join(_rules.WIDE_RATIOS)} only with {' and '.join(_rules.WIDE_RATIO_MODELS)}.",
+        help="The ratio of width to height. "
+        f"{', '.join(_rules.WIDE_RATIOS)} work only with {' and '.join(_rules.WIDE_RATIO_MODELS)}.",
     ),
     click.option(
         "--resolution",
         type=click.Choice(_values(_options.Resolution)),
-        help=f"Only with {' and '.join(_rules.RESOLUTION_MODELS)}.",
+        help=f"The resolution. It works only with {' and '.join(_rules.RESOLUTION_MODELS)}.",
     ),
 )
-_NO_WAIT = click.option("--no-wait", is_flag=True, help="Print the task's id and exit at once.")
+_NO_WAIT = click.option("--no-wait", is_flag=True, help="Print the task id and exit at once.")
 _FOLLOW = (
     click.option(
         "-o",
         "--output",
         type=_output,
         metavar="PATH",
-        help="The file or folder to save the image to; a folder names the file after the task. The "
-        "default is the current folder.",
+        help="The file or folder to save the image to. In a folder, the file is named after the "
+        "task. The default is the current folder.",
     ),
     click.option("--force", is_flag=True, help="Replace the file if it exists."),
     click.option(
@@ -125,10 +126,10 @@ _FOLLOW = (
         default=600,
         show_default=True,
         metavar="SECONDS",
-        help="How long to wait. The task keeps running after that.",
+        help="How long to wait for the task. It keeps running after that.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print a JSON object and nothing else."),
-    click.option("--quiet", "-q", is_flag=True, help="Print plain lines, without a spinner."),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object."),
+    click.option("--quiet", "-q", is_flag=True, help="Print plain lines instead of a spinner."),
     click.option("--base-url", metavar="URL", help="The base URL of the API."),
 )
 
@@ -171,7 +172,7 @@ def edit(
     resolution: Any,
     **options: Any,
 ) -> int:
-    """Edit the images at each URL as PROMPT says, and save the result."""
+    """Edit the images at the URLs as PROMPT describes and save the result."""
     from ._follow import Options, follow
 
     def start(client: NanoBanana) -> Task:
@@ -186,7 +187,7 @@ def edit(
 @click.argument("task_id")
 @_with(*_FOLLOW)
 def result(task_id: str, **options: Any) -> int:
-    """Wait for the task TASK_ID and save its image. This is free of charge."""
+    """Wait for the task TASK_ID and save its image, free of charge."""
     from ._follow import Options, follow
 
     follow_options = Options(**options, no_wait=False)
@@ -194,9 +195,11 @@ def result(task_id: str, **options: Any) -> int:
 
 
 @commands.command()
-@click.option("--check", metavar="JSON", help="Check a request body; `-` reads it from stdin.")
+@click.option(
+    "--check", metavar="JSON", help="The request body to check. Pass - to read it from stdin."
+)
 def rules(check: str | None) -> int:
-    """Show the rules for requests, or check a request body. Nothing is sent."""
+    """Show the rules for requests, or check a request body without sending it."""
     from ._screen import printable
 
     if check is None:

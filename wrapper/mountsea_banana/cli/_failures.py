@@ -1,4 +1,4 @@
-"""What an error of the library means in a shell: its exit code and its message."""
+"""The exit codes and messages for the library's errors."""
 
 from __future__ import annotations
 
@@ -74,6 +74,6 @@ def _violation(violation: Violation) -> str:
 def resume(task_id: str, *options: str) -> list[str]:
     """Return the words of the command that resumes a task."""
     command = ["nano-banana", "result"]
-    if task_id.startswith("-"):  # it would be read as an option
+    if task_id.startswith("-"):  # it would be parsed as an option
         return [*command, *options, "--", task_id]
     return [*command, task_id, *options]

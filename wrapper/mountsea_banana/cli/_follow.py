@@ -38,7 +38,7 @@ from ._failures import (
 )
 from ._screen import Screen, printable, put
 
-# The library logs interrupts in the words of Python; here they are reported in those of a shell.
+# The library logs interrupts with advice for Python; the command prints advice for a shell.
 logging.getLogger("mountsea_banana").addHandler(logging.NullHandler())
 
 
@@ -68,13 +68,14 @@ class Progress:
     result: TaskResult | None = None
     path: Path | None = None
     fault: str | None = None
-    """Why there is no image, in our words."""
+    """Why there is no image, for the JSON output."""
 
 
 def follow(start: Callable[[NanoBanana], Task], options: Options, *, is_submission: bool) -> int:
     """Start or resume a task, wait for it and save its image; return the exit code.
 
-    An output that cannot be written to is found before anything is paid for.
+    Checks the output before anything is submitted, so that you don't pay for an image that cannot
+    be saved.
     """
     screen = Screen(is_quiet=options.quiet)
     output = options.output or "."
@@ -131,7 +132,7 @@ def _wait_and_save(
 
 
 def _obstacle(output: str, *, overwrite: bool) -> str | None:
-    """Return why the image could not be saved, as far as can be known in advance."""
+    """Return why the image could not be saved, if that is known in advance."""
     try:
         Destination.parse(output).check(overwrite=overwrite, any_suffix=True)
     except FileExistsError as error:
@@ -186,7 +187,7 @@ def _document(progress: Progress) -> str:
 
 @contextlib.contextmanager
 def _one_interrupt() -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM interrupt, and ignore others while it is reported."""
+    """Let the first Ctrl-C or SIGTERM interrupt, and ignore any others while it is reported."""
 
     def interrupt(*_: object) -> None:
         for each in before:

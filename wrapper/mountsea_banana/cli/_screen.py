@@ -1,4 +1,4 @@
-"""What people see: messages and a spinner on stderr, results on stdout."""
+"""The output: messages and a spinner on stderr, results on stdout."""
 
 from __future__ import annotations
 

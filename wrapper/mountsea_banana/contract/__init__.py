@@ -1,6 +1,6 @@
-"""The contract: the vendor's spec plus an overlay with the rules stated only in its prose.
+"""The contract: the vendor's spec, plus an overlay with the rules that it states only in prose.
 
-Needs the extra `mock`.
+Needs the `mock` extra.
 """
 
 from mountsea_banana._shared.extras import missing

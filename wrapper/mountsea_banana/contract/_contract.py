@@ -24,7 +24,7 @@ class Rule:
     """A rule from the vendor's prose, as JSON Schema."""
 
     id: str
-    """Such as `edit-needs-image-urls`; the client's rule has the same id."""
+    """The rule's id, such as `edit-needs-image-urls`. The client's rule has the same id."""
     sentence: str
     """The vendor's own words, as they appear in the spec."""
     schema: Schema = field(repr=False)
@@ -46,7 +46,7 @@ class Contract:
 
     @classmethod
     def load(cls, spec: Path | None = None) -> Self:
-        """Load the overlay and a spec, by default the one shipped with the generated client.
+        """Load the overlay and a spec, by default the one bundled with the generated client.
 
         Raises ContractError if a file cannot be read, a target of the overlay matches nothing, or
         a rule quotes a sentence that is no longer in the spec.

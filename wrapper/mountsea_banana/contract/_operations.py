@@ -11,7 +11,7 @@ from ._errors import ContractError
 from ._schemas import Schema
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-"""The methods that OpenAPI 3.0 defines."""
+"""The HTTP methods that OpenAPI 3.0 defines."""
 RULES_SCHEMA = "NanoImageDto"
 """The request schema that the prose rules apply to."""
 
@@ -23,7 +23,7 @@ class Parameter:
     name: str
     """The name in the request."""
     place: str
-    """query, path, header or cookie."""
+    """`query`, `path`, `header` or `cookie`."""
     is_required: bool
     """Whether a request without it is invalid."""
     schema: Mapping[str, Any] = field(repr=False)
@@ -41,19 +41,19 @@ class Operation:
     parameters: tuple[Parameter, ...]
     """All parameters, those of the path item first."""
     request: Schema | None
-    """The schema of the JSON request body; None if the operation takes none."""
+    """The schema of the JSON request body; None if the operation has no request body."""
     is_request_required: bool
     """Whether a request without a body is invalid."""
     success_status: int
     """The documented success status; the lowest if there are several."""
     success: Schema | None
-    """The schema of a success's JSON; None if it has no body."""
+    """The schema of a successful response's JSON; None if the response has no body."""
     is_secured: bool
     """Whether a request needs a key."""
     is_submission: bool
     """Whether it creates tasks: its response holds a new task's id and nothing else."""
     is_poll: bool
-    """Whether its response gives the status of a task."""
+    """Whether its response contains the status of a task."""
 
     @property
     def name(self) -> str:

@@ -11,18 +11,18 @@ from attrs import frozen
 
 @frozen
 class Problem:
-    """One thing that is wrong with a value."""
+    """One way in which a value is invalid."""
 
     rule: str
     """The id of a prose rule, or the JSON Schema keyword that failed."""
     field: str
     """The path to the value, such as `image_urls.0`; empty if the whole value is wrong."""
     message: str
-    """What is wrong, in words for people."""
+    """A description of the problem."""
 
 
 class Schema:
-    """A schema of the document, compiled once."""
+    """A schema of an OpenAPI document, compiled once."""
 
     def __init__(self, schema: Mapping[str, Any], components: Mapping[str, Any]) -> None:
         self.schema = schema
@@ -39,10 +39,10 @@ class Schema:
         return set(resolve(self.schema, document).get("required", []))
 
     def problems(self, value: Any) -> Iterator[Problem]:
-        """Yield what is wrong with `value`, in words for people."""
+        """Yield the ways in which `value` violates the schema, other than the prose rules."""
         for error in self._validator.iter_errors(value):
             if "allOf" in error.schema_path:
-                continue  # a prose rule, which says more in the vendor's words
+                continue  # a prose rule, which is reported in the vendor's words instead
             path = ".".join(str(part) for part in error.instance_path)
             keyword = str(error.schema_path[-1]) if error.schema_path else "schema"
             yield Problem(keyword, path, error.message)

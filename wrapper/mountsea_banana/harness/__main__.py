@@ -1,6 +1,6 @@
 """Test whether a server conforms to the contract of the image API.
 
-Exits with 0 if it does, 1 if it does not, and 2 if the test is inconclusive or cannot run.
+The exit code is 0 if it does, 1 if it does not, and 2 if the test is inconclusive or cannot run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOCK_KEYS = ("test-token", "other-token")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return its exit status."""
+    """Run the command; return its exit code."""
     options = _parser().parse_args(arguments)
     try:
         return _main(options)
@@ -39,8 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mountsea_banana.harness",
         description=__doc__,
-        epilog="Set MOUNTSEA_API_KEY to your API key, and MOUNTSEA_OTHER_API_KEY to the key of a "
-        "second account to test that accounts cannot see each other's tasks.",
+        epilog="Set MOUNTSEA_API_KEY to your API key. To test that accounts cannot see each "
+        "other's tasks, set MOUNTSEA_OTHER_API_KEY to the key of a second account.",
     )
     parser.add_argument(
         "--base-url", metavar="URL", help="server to test (default: start a mock server)"
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--budget",
         type=int,
+        metavar="N",
         help="maximum number of accepted submissions, which a live server charges "
         "(default: 0, or unlimited for a server on this machine)",
     )
@@ -55,27 +56,35 @@ def _parser() -> argparse.ArgumentParser:
         "--seed",
         type=int,
         default=SEED,
-        help="seed of the generated bodies; the same seed repeats a run (default: %(default)s)",
+        metavar="N",
+        help="seed of the generated request bodies; the same seed sends the same requests "
+        "(default: %(default)s)",
     )
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first failure")
     parser.add_argument(
-        "--thorough", action="store_true", help="generate many more bodies, which takes minutes"
+        "--thorough",
+        action="store_true",
+        help="generate many more request bodies, which takes minutes",
     )
     parser.add_argument(
         "--baseline",
         type=Path,
         metavar="FILE",
-        help="file with the ids of known deviations to ignore, one per line, # for comments",
+        help="file with the ids of known violations to ignore, one per line; lines that start "
+        "with # are comments",
     )
     parser.add_argument(
         "--report",
         type=Path,
         default=Path("contract-report"),
         metavar="FOLDER",
-        help="folder for index.html and junit.xml (default: %(default)s)",
+        help="folder for the reports index.html and junit.xml (default: %(default)s)",
     )
     parser.add_argument(
-        "--spec", type=Path, metavar="FILE", help="OpenAPI document (default: the packaged one)"
+        "--spec",
+        type=Path,
+        metavar="FILE",
+        help="OpenAPI document to test against (default: the bundled spec)",
     )
     return parser
 
@@ -143,7 +152,7 @@ def _budget(options: argparse.Namespace) -> int | None:
 
 @contextlib.contextmanager
 def _server(options: argparse.Namespace) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Yield the URL of the server under test, and the values of the key placeholders."""
+    """Yield the URL of the server under test and the values of the key placeholders."""
     if options.base_url is None:
         with _mock(options.spec) as base_url:
             yield base_url, _keys(*MOCK_KEYS)

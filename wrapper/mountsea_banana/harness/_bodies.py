@@ -1,4 +1,4 @@
-"""Enumerated bodies of an operation: valid ones, single faults, and every combination."""
+"""The enumerated bodies of an operation: valid ones, single faults, and every combination."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Body = dict[str, Any]
 
 ABSENT = object()
 
-# Up to this number, every combination is sent, which takes seconds. Beyond it, every pair is.
+# Up to this number, every combination is sent, which takes seconds. Beyond it, only every pair is.
 MAX_COMBINATIONS = 6_000
 
 
@@ -96,7 +96,7 @@ class Bodies:
     def base(self, **wanted: Any) -> Body:
         """Return the smallest valid body with the wanted values.
 
-        If no valid body has them, return the smallest valid one with the values set.
+        If no valid body has them, return the smallest valid body with the values set.
         """
         for body in self._valid:
             if all(body.get(name, ABSENT) == value for name, value in wanted.items()):

@@ -77,13 +77,13 @@ class Case:
     request: Request
     expectation: Expectation
     variant: str = ""
-    """How the case differs from others of its check. Empty if its features describe that."""
+    """How the case differs from others of its check; empty if its features describe that."""
     features: Mapping[str, str] = field(factory=dict)
     """The properties of its body, to find out what failing cases have in common."""
     rejection_statuses: frozenset[int] = frozenset(range(400, 500)) - {401}
     """The statuses that count as a rejection."""
     may_disconnect: bool = False
-    """Whether the server may close the connection instead, such as for a body that is too large."""
+    """Whether the server may close the connection instead, for example if the body is too large."""
 
     @property
     def verdict(self) -> Verdict:

@@ -34,10 +34,10 @@ class Cause:
     """Failures that have one thing in common."""
 
     id: str
-    """Identifies the cause in every run. A baseline lists these ids."""
+    """Identifies the cause, and is the same in every run. A baseline lists these ids."""
     title: str
     failures: tuple[Failure, ...] = field(repr=False)
-    """The one with the smallest request first."""
+    """The failures, smallest request first."""
     variants: tuple[str, ...] = ()
     """How the failing requests differ, if they have different variants."""
 
@@ -59,7 +59,7 @@ class Cause:
 
 
 def group(failures: Sequence[Failure], passed: Iterable[Case]) -> list[Cause]:
-    """Return the causes of failures; `passed` are the cases without a failure."""
+    """Return the causes of failures. `passed` yields the cases without a failure."""
     by_kind: dict[tuple[str, str], list[Failure]] = defaultdict(list)
     for failure in failures:
         key = (failure.case.operation.name, failure.violation.kind)

@@ -16,7 +16,7 @@ from mountsea_banana.contract import RULES_SCHEMA, Contract, Operation
 from ._bodies import Bodies
 from ._case import Case
 
-# These only supplement the enumerated bodies, so a few dozen are enough.
+# Generated bodies only supplement the enumerated ones, so a few dozen are enough.
 EXAMPLES = 40
 EXAMPLES_PER_RULE = 30
 THOROUGH_FACTOR = 25
@@ -72,7 +72,7 @@ def _draw(
 
 
 def _document(contract: Contract) -> dict[str, Any]:
-    """Return the contract without its security, so that only bodies are made invalid."""
+    """Return the contract without its security, so that schemathesis makes only bodies invalid."""
     document = copy.deepcopy(dict(contract.document))
     document.pop("security", None)
     for item in document["paths"].values():

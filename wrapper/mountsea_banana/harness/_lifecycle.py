@@ -1,4 +1,4 @@
-"""Checks the lifecycle of a task, as its polls report it."""
+"""Checks the lifecycle of a task in the responses to its polls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MIN_FINAL_POLLS = 3
 
 @define
 class FollowedTask:
-    """A task that is polled from its submission on."""
+    """A task that is polled until its final status is settled."""
 
     id: str
     submission: Case
@@ -39,7 +39,7 @@ class FollowedTask:
         return self._is_gone or self._final_polls >= MIN_FINAL_POLLS
 
     def observe(self, response: Response) -> Iterator[Violation]:
-        """Record the response to a poll; yield its violations other than those of the schema."""
+        """Record the response to a poll; yield its violations, except those of the schema."""
         snapshot = read_object(response)
         if not 200 <= response.status < 300:
             # A missing task does not come back, but a server failure may be temporary.

@@ -1,4 +1,4 @@
-"""Tells from the contract whether a server must accept or reject a request body."""
+"""Determines from the contract whether a server must accept or reject a request body."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Expectation:
     violated_rules: tuple[str, ...] = ()
     """The ids of the prose rules that the body violates."""
     reasons: frozenset[str] = frozenset()
-    """Everything that the body violates: rule ids, and `field:keyword` for the schema."""
+    """Everything that the body violates, as rule ids, or `field:keyword` for the schema."""
     explanation: str = "a body that conforms to the schema and the rules is accepted"
 
 

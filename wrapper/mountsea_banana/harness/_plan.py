@@ -1,4 +1,4 @@
-"""Everything that a run sends, in order, derived from the contract alone."""
+"""Everything that a run sends, in order. It depends only on the contract and the seed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ._case import COMBINATIONS, POLLS, VALID_BODIES, Case, Request, encode
 from ._generated import THOROUGH_FACTOR, generated
 from ._oracle import Expectation, Verdict
 
-# A run has not tested a rule if it sent fewer bodies that violate this rule and nothing else.
+# A rule counts as untested if fewer of the bodies sent violate that rule and nothing else.
 MIN_CASES_PER_RULE = 20
 
 
 @frozen
 class Plan:
-    """The cases of a run in groups, the same for the same contract and seed."""
+    """The cases of a run, in groups. The same contract and seed result in the same plan."""
 
     contract: Contract
     seed: int
@@ -30,9 +30,9 @@ class Plan:
     """Small valid bodies. They are sent first because later cases need a task."""
     groups: tuple[tuple[Case, ...], ...]
     poll: Case | None
-    """A poll of a task, or None if the spec has no operation for that."""
+    """A poll of a task; None if the spec has no operation that polls."""
     probes: tuple[Request, ...]
-    """Free requests that only get a 401 or 403 if the key is invalid."""
+    """Requests that cost nothing, and get a 401 or 403 only if the key is invalid."""
 
     def cases(self) -> Iterator[Case]:
         """Yield every case in sending order."""

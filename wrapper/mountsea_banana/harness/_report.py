@@ -28,7 +28,7 @@ MAX_SHOWN_VARIANTS = 8
 
 
 def verdict(outcome: Outcome, new: Sequence[Cause]) -> tuple[int, str]:
-    """Return the exit status and a sentence for it; `new` are the causes not in the baseline."""
+    """Return the exit code and a sentence about it. `new` are the causes not in the baseline."""
     if new:
         ways = "one way" if len(new) == 1 else f"{len(new)} ways"
         return 1, f"the server violates the contract in {ways}"
@@ -99,7 +99,7 @@ _REQUIREMENTS = {
 
 
 def write_junit(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], path: Path) -> None:
-    """Write JUnit XML with a test for each check of an operation and for each cause."""
+    """Write JUnit XML, with a test for each check of an operation and a test for each cause."""
     failed = {(c.smallest.case.operation.name, c.smallest.case.check) for c in new}
     counts = Counter((case.operation.name, case.check) for case, _ in outcome.sent)
     suite = ET.Element("testsuite", name="contract", time=f"{outcome.seconds:.3f}")
@@ -116,7 +116,7 @@ def write_junit(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], 
         if cause in new:
             ET.SubElement(test, "failure", message=_xml(cause.title)).text = _xml("\n".join(lines))
         else:
-            ET.SubElement(test, "skipped", message="known deviation, listed in the baseline")
+            ET.SubElement(test, "skipped", message="known violation, listed in the baseline")
     suite.set("tests", str(len(suite)))
     suite.set("failures", str(len(new)))
     suite.set("skipped", str(len(known)))
@@ -271,5 +271,5 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def read_baseline(lines: Iterable[str]) -> set[str]:
-    """Return the ids of known deviations, one per line. Lines that start with `#` are comments."""
+    """Return the ids of known violations, one per line. Lines that start with `#` are comments."""
     return {line.strip() for line in lines if line.strip() and not line.startswith("#")}

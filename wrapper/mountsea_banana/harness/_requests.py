@@ -1,4 +1,4 @@
-"""Cases that do not test bodies: keys, queries, methods and repeated requests."""
+"""The cases that do not test bodies: keys, queries, methods and repeated requests."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ _UNUSUAL_VALUES = (
 
 
 def methods(contract: Contract, path: str) -> Iterator[Case]:
-    """Yield requests with methods that the spec does not have for a path."""
+    """Yield requests with methods that the spec does not define for a path."""
     operations = [each for each in contract.operations if each.path == path]
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND"):
         if method not in {operation.method for operation in operations}:

@@ -1,4 +1,4 @@
-"""Sends the cases of a plan to a server and collects the violations of the contract."""
+"""Sends the cases of a plan to a server and collects its violations of the contract."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Run:
         start = time.monotonic()
         self._check_server()
         self._send_all(VALID_BODIES, self._plan.submissions)
-        # Most test servers finish their tasks in this time, and defects show in the first polls.
+        # Most test servers finish their tasks in this time, and the first polls reveal defects.
         self._follow(FIRST_POLLING_SECONDS)
         for cases in self._plan.groups:
             for check in dict.fromkeys(case.check for case in cases[:1]):
@@ -205,7 +205,7 @@ class Run:
         return sent
 
     def _skip_reason(self, case: Case) -> str:
-        """Return why a case cannot be sent, after its name, or an empty string if it can."""
+        """Return the case's name and why it cannot be sent; empty if it can."""
         if self._stopped:
             return f"{case.check}: the run stopped early"
         if not self._budget.allows(case):
@@ -214,7 +214,7 @@ class Run:
             return f"{case.variant}: set MOUNTSEA_OTHER_API_KEY to a second account's key"
         needs_task = case.verdict is Verdict.ACCEPT or "{other}" in str(case.request.headers)
         if "{task}" in case.request.target and needs_task and not self._followed_tasks:
-            return f"{case.check}: it needs a task, but none was created"
+            return f"{case.check}: needs a task, but none was created"
         return ""
 
     def _skipped_lines(self) -> Iterator[str]:

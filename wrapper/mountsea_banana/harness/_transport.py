@@ -27,7 +27,7 @@ _ACKNOWLEDGE_IMMEDIATELY = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)
 
 @frozen
 class Response:
-    """The response to a request, or the reason why there is none."""
+    """The response to a request, or the reason why none was received."""
 
     status: int
     """0 if no response was received."""
@@ -55,7 +55,7 @@ class Server:
         self._connections: list[http.client.HTTPConnection] = []
 
     def send(self, request: Request, *, task: str = "unknown") -> Response:
-        """Return the response to one request, after retries while the server rate limits it."""
+        """Return the response to a request. Retries it while the server responds with 429."""
         response = self._send(request, task)
         for _ in range(MAX_RATE_LIMIT_RETRIES):
             if response.status != 429:

@@ -1,4 +1,4 @@
-"""The values worth sending for a property, taken from its schema."""
+"""The values to send for a property, derived from its schema."""
 
 from __future__ import annotations
 

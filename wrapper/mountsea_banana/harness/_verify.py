@@ -24,7 +24,7 @@ class Violation:
     text: str
     """What the server does, as a predicate without its subject: `responds with 500`."""
     detail: str = ""
-    """For a wrong response, a description that is the same in every run."""
+    """For the kind `response`, a description that is the same in every run."""
 
 
 def violations(case: Case, response: Response) -> Iterator[Violation]:
@@ -33,7 +33,7 @@ def violations(case: Case, response: Response) -> Iterator[Violation]:
     succeeded = 200 <= status < 300
     is_documented_method = case.request.method == case.operation.method
     if status == 429:
-        return  # The server is still rate limiting after all retries, which proves nothing.
+        return  # The server is still rate limiting after all retries, which is not a violation.
     if status == 0:
         if not case.may_disconnect:
             yield Violation("no response", f"does not respond: {response.fault}")

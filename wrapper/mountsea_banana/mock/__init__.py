@@ -3,7 +3,7 @@
     with MockServer() as server:
         client = NanoBanana("test-token", base_url=server.url)
 
-Needs the extra `mock`.
+Needs the `mock` extra.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,12 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-# Type checkers that see a module-level __getattr__ accept every name, misspelt ones included.
+# With a module-level __getattr__, type checkers accept every name, even a misspelt one.
 if not TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> Any:
-        # The server's libraries are an extra, and the command is in this package: the package
-        # must be importable without them to print which extra to install.
+        # The command is in this package, which must therefore be importable without the server's
+        # libraries, to print the extra to install.
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         try:

@@ -14,7 +14,7 @@ from ._plan import FINAL_STATUSES, TRIGGERS, Plan, parse_plan
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m mountsea_banana.mock") -> int:
-    """Serve until interrupted. Return the exit status: 2 if the server cannot start."""
+    """Serve until interrupted; return the exit code, which is 2 if the server cannot start."""
     parser = _parser(prog)
     knobs = vars(parser.parse_args(arguments))
     host, port, spec = (knobs.pop(name) for name in ("host", "port", "spec"))
@@ -50,17 +50,17 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         default=None,
-        help="OpenAPI document to serve (default: the bundled one)",
+        help="OpenAPI document to serve (default: the bundled spec)",
     )
-    knob = parser.add_argument_group("plan for every submission and its task").add_argument
+    knob = parser.add_argument_group("plan for each submission and its task").add_argument
     knob("--ends-as", choices=FINAL_STATUSES, help="final status (default: completed)")
     knob(
         "--advances",
         choices=TRIGGERS,
         help="what advances a task: each poll, time, or POST /_mock/advance (default: poll)",
     )
-    knob("--polls", type=int, metavar="N", help="poll that returns the final status (default: 3)")
-    knob("--seconds", type=float, help="duration of a task with --advances time (default: 5)")
+    knob("--polls", type=int, metavar="N", help="which poll returns the final status (default: 3)")
+    knob("--seconds", type=float, help="duration of a task, if --advances is time (default: 5)")
     knob(
         "--shows",
         metavar="STATUS",

@@ -1,4 +1,4 @@
-"""The API that the contract describes."""
+"""A mock of the API that the contract describes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._images import draw
 from ._plan import Plan
 from ._tasks import Task, TaskStore
 
-# The vendor allows images of 10 MB and takes their URLs only, so no valid request body is larger.
+# The vendor allows images of 10 MB and accepts only their URLs, so no valid request body is larger.
 MAX_BODY = 10 * 1024 * 1024
 
 _REFUSAL_HEADERS = {
@@ -90,7 +90,7 @@ class MockAPI:
     def advance(self, task_id: str | None = None) -> dict[str, str]:
         """Advance one task by a step, or all tasks whose plan advances manually.
 
-        Returns the new statuses by task ID. Raises ValueError if the task does not exist or does
+        Returns the new statuses by task id. Raises ValueError if the task does not exist or does
         not advance manually.
         """
         if task_id is None:
@@ -127,7 +127,7 @@ class MockAPI:
         return handle
 
     def authenticate(self, operation: Operation, request: Request) -> str:
-        """Return the account that the request's key belongs to, or "" if no key is required."""
+        """Return the account of the request's key, or "" if none is required. Refuse other keys."""
         if not operation.is_secured:
             return ""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -210,11 +210,11 @@ class MockAPI:
         return JSONResponse({"taskId": task.id}, operation.success_status)
 
     def poll(self, operation: Operation, request: Request, account: str) -> Response:
-        """Respond with a task's snapshot. Refuse the ID of another account's task."""
+        """Respond with a task's snapshot. Refuse the id of another account's task."""
         task_id = request.query_params.get("taskId") or request.path_params.get("taskId", "")
         task = self.tasks.find(task_id)
         if task is None or task.account != account:
-            raise Refusal(404, "no such task: use an ID that this API key's submissions returned")
+            raise Refusal(404, "no such task: use an id that this API key's submissions returned")
         image_url = str(request.url_for("image", task_id=task.id))
         return JSONResponse(task.poll(image_url), operation.success_status)
 

@@ -20,7 +20,7 @@ from ._page import page_route
 from ._plan import Plan
 
 DEFAULT_KEYS = ("test-token", "other-token")
-"""The API keys that a mock accepts by default: two accounts."""
+"""The API keys that a mock accepts by default, one per account."""
 
 
 def create_app(
@@ -34,7 +34,7 @@ def create_app(
     `keys` are the API keys it accepts, one per account. They default to those in MOCK_API_KEYS,
     separated by commas, or else to `test-token` and `other-token`. `plan` is the initial plan of
     every task. `clock` measures the duration of tasks whose plan advances with time. The API
-    itself is `app.state.api`. Plans that drop or truncate work only with `MockServer` and the
+    is in `app.state.api`. Plans that drop or truncate work only with `MockServer` and the
     mock's command, because other servers do not let a response close its connection.
     """
     if keys is None:

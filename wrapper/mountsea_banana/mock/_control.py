@@ -1,4 +1,4 @@
-"""The control API under `/_mock`: the mock's knobs for programs in any language."""
+"""The control API under `/_mock`: it sets the mock's knobs from any language."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _endpoint(
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return an endpoint that calls `action` with the JSON object in the request body.
 
-    It responds with the JSON that `action` returns. An empty body counts as an empty object. An
+    It responds with the result of `action` as JSON. An empty body counts as an empty object. An
     invalid body, or a ValueError from `action`, gets a 400.
     """
 

@@ -14,7 +14,7 @@ LONG_SIDES = {"1K": 1024, "2K": 2048, "4K": 4096}
 def size(request: Mapping[str, Any]) -> tuple[int, int]:
     """Return the width and height in pixels.
 
-    The ratio is exact, so the longer side may be a few pixels shorter than the resolution's.
+    The ratio is exact, so the longer side may be a few pixels shorter than the resolution.
     """
     width, height = (int(part) for part in request.get("aspect_ratio", "1:1").split(":"))
     unit = LONG_SIDES[request.get("resolution", "1K")] // max(width, height)

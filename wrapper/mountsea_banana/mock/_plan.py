@@ -43,14 +43,14 @@ class Plan:
     ends_as: str = field(default="completed", validator=in_(FINAL_STATUSES))
     """The task's final status: `completed`, `failed`, `cancelled` or `timeout`."""
     advances: str = field(default="poll", validator=in_(TRIGGERS))
-    """What advances the task: each `poll`, `time`, or manual calls to `advance` (`hand`)."""
+    """What advances the task: each poll (`poll`), time (`time`), or calls to `advance` (`hand`)."""
     polls: int = field(default=3, validator=[_integer, ge(1)])
-    """The number of the poll that returns the final status.
+    """Which poll returns the final status.
 
     A task that advances manually starts at the first step, so it needs one call fewer.
     """
     seconds: float = field(default=5.0, validator=[_number, ge(0), lt(math.inf)])
-    """How long the task takes if `advances` is `time`, in seconds."""
+    """The duration of the task in seconds, if `advances` is `time`."""
     shows: str = field(default="", validator=_string)
     """The status until the task ends, instead of `pending` and `processing`.
 
@@ -67,7 +67,7 @@ class Plan:
 
 
 def parse_plan(knobs: Mapping[str, Any]) -> Plan:
-    """Return the plan with these knobs. Raise ValueError, listing the valid knobs, if invalid."""
+    """Return the plan with these knobs. Raises ValueError, which lists the valid knobs."""
     names = [attribute.name for attribute in attrs.fields(Plan)]
     try:
         for name in knobs:

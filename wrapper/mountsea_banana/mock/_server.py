@@ -1,4 +1,4 @@
-"""The mock on a local port, served from a thread, for programs and tests."""
+"""The mock on a local port, served from a thread of the current process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def config(app: Starlette, log_level: str) -> uvicorn.Config:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raise OSError or OverflowError if it cannot be opened."""
+    """Return a listening socket. Raises OSError or OverflowError if it cannot be opened."""
     if not host:
         raise OSError("an empty host means every network interface: use 0.0.0.0 if you want that")
     listener = socket.create_server((host, port))
@@ -53,7 +53,7 @@ class MockServer:
     It listens on 127.0.0.1, on a free port unless you pass `port`. `keys` are the API keys it
     accepts, one per account. They default to those in MOCK_API_KEYS, separated by commas, or else
     to `test-token` and `other-token`. `spec` is an OpenAPI document to serve instead of the
-    bundled one. `plan` is the initial plan of every task: by default, each poll advances a task
+    bundled spec. `plan` is the initial plan of every task: by default, each poll advances a task
     and the third returns `completed`. `clock` measures the duration of tasks whose plan advances
     with time. `app` replaces the ASGI application, and `keys`, `spec` and `plan` are then ignored.
     Raises ContractError if the spec is unusable and OSError if the port is taken.
@@ -96,7 +96,7 @@ class MockServer:
 
     @property
     def plan(self) -> Plan:
-        """The plan of every submission that `next_task` does not set one for. You can assign it."""
+        """The plan of each submission for which `next_task` sets no other. You can assign to it."""
         return self._api.plan
 
     @plan.setter

@@ -57,7 +57,7 @@ class Task:
         return self.plan.shows or ("pending" if self._steps <= 1 else "processing")
 
     def advance(self) -> None:
-        """Advance a task whose plan advances manually by one step. It starts at the first."""
+        """Advance a task whose plan advances manually by one step. It starts at the first step."""
         self._steps = max(self._steps, 1) + 1
 
     def poll(self, image_url: str) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class TaskStore:
             del self._tasks[next(iter(self._tasks))]
 
     def find(self, task_id: str) -> Task | None:
-        """Return the task with this ID, whichever account it belongs to, or None."""
+        """Return the task with this id from any account, or None if it does not exist."""
         return self._tasks.get(task_id)
 
     def all(self) -> list[Task]:

@@ -1,1 +1,1 @@
-"""What the API requires of a request: as Python functions, and as types."""
+"""What the API requires of a request, as Python functions and as types."""

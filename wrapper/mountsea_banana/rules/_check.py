@@ -25,19 +25,19 @@ class CheckedRequest:
     """A request, encoded and checked: what was checked is what is sent."""
 
     content: bytes = field(repr=False)
-    """The JSON of the request body; worth sending only without violations."""
+    """The JSON of the request body. Send it only if there are no violations."""
     body: Body
     """The request body as a server parses it."""
     violations: list[Violation]
-    """Every rule that it violates."""
+    """Every violation in the request."""
 
 
 def check_request(request: NanoImageDto | Mapping[str, object]) -> list[Violation]:
-    """Return every violation in `request`, of the spec's own rules and of those in its prose.
+    """Return every violation in `request`, of the types in the spec and of the rules in its prose.
 
     `request` is a `mountsea_api.models.NanoImageDto` or a mapping with the fields of the request
-    body. Nothing is sent and nothing is raised, whatever it contains. Fields that the spec does not
-    name are allowed.
+    body. Whatever it contains, nothing is sent and nothing is raised. Fields that are not in the
+    spec are allowed.
     """
     return encode_and_check(request).violations
 

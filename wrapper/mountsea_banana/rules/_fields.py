@@ -1,4 +1,4 @@
-"""What the spec itself states about a request's fields: types, allowed values and formats."""
+"""The requirements that the spec defines for a request's fields: types, values and formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._violations import Violation
 
 Body = Mapping[str, object]
 
-# RFC 3986, appendix A, with the authority that an http URL has; an IPv6 host is checked apart.
+# RFC 3986, appendix A, with the authority that an http URL has; an IPv6 host is checked separately.
 _CHAR = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})"
 _HOST = rf"(?:\[(?:(?P<ipv6>[0-9A-Fa-f:.]+)|[vV][0-9A-Fa-f]+\.(?:{_CHAR}|:)+)\]|{_CHAR}*)"
 _URI = (  # compiled on first use, which saves the import 2 ms
@@ -23,7 +23,7 @@ _URI = (  # compiled on first use, which saves the import 2 ms
 
 
 def check_fields(body: Body) -> Iterator[Violation]:
-    """Yield a violation for each missing field, wrong type, unknown value and malformed URI."""
+    """Yield a violation for each missing field, wrong type, invalid value and malformed URI."""
     for name in ("prompt", "action"):
         if name not in body:
             yield Violation("required", name, "is required")
@@ -54,7 +54,7 @@ def image_urls(body: Body) -> Iterator[tuple[str, object]]:
 
 
 def is_number(value: object) -> bool:
-    """Return whether a value is a number in JSON, where `true` is not one."""
+    """Return whether a value is a number in JSON. Unlike in Python, `true` is not one."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -1,4 +1,4 @@
-"""The rules of models, ratios and resolutions as types: an invalid literal call is a type error.
+"""The rules for models, ratios and resolutions as types: an invalid literal call is a type error.
 
 Source: the descriptions of `aspect_ratio`, `model` and `resolution` in the vendor's NanoImageDto.
 """
@@ -19,7 +19,7 @@ Resolution = Literal["1K", "2K", "4K"]
 
 @final
 class ResolutionNeedsProOr2:
-    """No value has this type: only nano-banana-pro and nano-banana-2 take a resolution."""
+    """No value has this type: only nano-banana-pro and nano-banana-2 support a resolution."""
 
     def __new__(cls) -> NoReturn:
         raise TypeError(cls.__doc__)
@@ -27,7 +27,7 @@ class ResolutionNeedsProOr2:
 
 @final
 class WideRatioNeeds2:
-    """No value has this type: only nano-banana-2 takes the ratios 1:4, 4:1, 1:8 and 8:1."""
+    """No value has this type: only nano-banana-2 supports the ratios 1:4, 4:1, 1:8 and 8:1."""
 
     def __new__(cls) -> NoReturn:
         raise TypeError(cls.__doc__)

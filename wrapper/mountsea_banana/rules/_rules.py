@@ -1,8 +1,9 @@
 """The rules that the vendor states only in prose.
 
-The spec gives the fields and their types; that a resolution needs one model and a wide ratio
-another is only in its descriptions. Each such rule is a function here, next to the sentence it
-comes from. The contract states the same rules as JSON Schema, written independently.
+The spec defines the fields and their types. Only its descriptions state which values can be
+combined: a resolution, for example, needs certain models. Each such rule is a function here, next
+to the sentence it comes from. The contract states the same rules as JSON Schema, written
+independently.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A violation of a rule, in parts that each interface can put into its own words."""
+"""A violation of a rule, in parts that each interface can phrase for its own users."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Violation:
         return self.describe(self.field)
 
     def describe(self, name: str) -> str:
-        """Return the message with `name` for the field, as an interface of your own calls it."""
+        """Return the message with `name`, your interface's name for the field."""
         if not name.isprintable() or len(name) > 100:
             name = shown(name)
         sentence = f"{name or 'the request'} {self.problem}"
