@@ -19,6 +19,7 @@ import reprlib
 import subprocess
 import sys
 import warnings
+from collections import UserList
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -1081,6 +1082,49 @@ def test_results_are_immutable_compare_by_value_and_pickle() -> None:
 
 def completed(*urls: str, task_id: str = "t-1") -> TaskResult:
     return TaskResult(task_id, "completed", {"result": {"imageUrls": urls and list(urls)}})
+
+
+@pytest.mark.parametrize("taken", [".png", ".webp"])
+def test_a_name_without_a_suffix_is_free_if_it_exists_with_another_suffix(
+    web: Web, tmp_path: Path, taken: str
+) -> None:
+    (tmp_path / f"cat{taken}").touch()
+    web.add_response(content=b"\xff\xd8\xff\xe0")
+    assert completed(URL).save(tmp_path / "cat") == tmp_path / "cat.jpg"
+
+
+def test_a_name_without_a_suffix_is_taken_if_it_exists_with_every_suffix(
+    web: Web, tmp_path: Path
+) -> None:
+    for suffix in (".png", ".jpg", ".webp", ".gif", ".avif"):
+        (tmp_path / f"cat{suffix}").touch()
+    with pytest.raises(api.DownloadError, match="the file exists"):
+        completed(URL).save(tmp_path / "cat")
+    assert web.requests == []
+
+
+@pytest.mark.parametrize("task_id", [5, None, b"t", "", " \n", "\ud800"])
+def test_an_id_that_no_submission_returns_is_rejected(banana: NanoBanana, task_id: Any) -> None:
+    with pytest.raises(api.InvalidRequest, match="task_id must be the string that a submission"):
+        banana.task(task_id)
+
+
+@pytest.mark.parametrize("urls", [URL, [URL], (URL,), UserList([URL])])
+def test_one_url_and_every_sequence_of_urls_are_sent_as_a_list(
+    web: Web, banana: NanoBanana, urls: Any
+) -> None:
+    web.add_response(201, json={"taskId": "t-1"})
+    banana.edit("red", urls)
+    assert json.loads(web.requests[0].content)["image_urls"] == [URL]
+
+
+@pytest.mark.parametrize("urls", [URL.encode(), {URL}, 5])
+def test_what_is_not_a_sequence_of_urls_is_rejected(
+    web: Web, banana: NanoBanana, urls: Any
+) -> None:
+    with pytest.raises(api.InvalidRequest, match="image_urls"):
+        banana.edit("red", urls)
+    assert web.requests == []
 
 
 @pytest.mark.parametrize(

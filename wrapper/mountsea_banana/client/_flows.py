@@ -24,7 +24,7 @@ _logger = logging.getLogger("mountsea_banana")
 def submit(
     request: NanoImageDto | Mapping[str, object],
     *,
-    check_images: bool = False,
+    check_images: bool,
     max_retries: int,
     clock: Clock,
 ) -> Flow[str]:
@@ -130,7 +130,8 @@ def conclude(snapshot: TaskSnapshot) -> TaskSnapshot:
 
 def _send(request: APIRequest, *, max_retries: int, clock: Clock) -> Flow[APIResponse]:
     """Send a request, and retry it as often as is safe and allowed."""
-    for attempt in range(max_retries + 1):
+    attempt = 0
+    while True:
         outcome = yield Send(request, None)
         if isinstance(outcome, APIResponse) and outcome.is_success and not outcome.fault:
             return outcome  # before anything else can fail, the clock included
@@ -138,6 +139,6 @@ def _send(request: APIRequest, *, max_retries: int, clock: Clock) -> Flow[APIRes
             outcome, request, attempt=attempt, jitter=clock.jitter(), now=clock.wall()
         )
         if delay is None or attempt == max_retries:
-            break
+            return _retries.settle(outcome, request, now=clock.wall())
         yield Sleep(delay)
-    return _retries.settle(outcome, request, now=clock.wall())
+        attempt += 1
