@@ -337,7 +337,7 @@ def test_a_submission_that_may_have_been_sent_is_never_retried(
 ) -> None:
     web.add_exception(kind("gone"))
     message = (
-        rf"no complete response came back \({kind.__name__}: gone\). It may have been accepted and"
+        rf"no complete response was received \({kind.__name__}: gone\). It may have been accepted"
     )
     with pytest.raises(api.SubmissionUnknown, match=message) as caught:
         banana.generate("a cat")
@@ -590,8 +590,8 @@ def test_each_unknown_status_causes_one_warning(
     web.add_snapshot("completed", result=DONE)
     banana.task("t-1").wait()
     assert [str(each.message) for each in recwarn] == [
-        "task t-1 has the unknown status 'dreaming'",
-        "task t-1 has the unknown status 'baking'",
+        "task t-1 has a status that is not in the spec: 'dreaming'",
+        "task t-1 has a status that is not in the spec: 'baking'",
     ]
 
 
@@ -1374,7 +1374,7 @@ def test_an_inconclusive_head_response_is_followed_by_a_get_of_the_first_bytes(
 
 
 REACHABLE, IMAGE, SIZE = "image-is-reachable", "image-is-an-image", "image-at-most-10-mb"
-OPEN = "pass a URL that is open to everyone"
+OPEN = "pass a publicly accessible URL"
 
 
 @pytest.mark.parametrize(

@@ -455,7 +455,7 @@ class RateLimited:
         count = next(self._count)
         wait = "0" if count % 4 == 1 else "soon"
         response = JSONResponse({}, 429, headers={"Retry-After": wait})
-        is_limited = count % 2 and "picture" not in scope["path"]
+        is_limited = count % 2 and "/images/" not in scope["path"]
         await (response if is_limited else self._app)(scope, receive, send)
 
 

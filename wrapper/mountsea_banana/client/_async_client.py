@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 class AsyncNanoBanana:
     """An asynchronous client for Mountsea's Nano Banana image API, for one event loop.
 
-    `api_key` and `base_url` default to MOUNTSEA_API_KEY and MOUNTSEA_BASE_URL; without either, the
-    base URL is `https://api.mountsea.ai`. Plain http is allowed only for this machine. `timeout`,
-    in seconds or as an `httpx.Timeout`, limits each phase of a request; by default 10 s to connect
-    and 60 s for each other phase. `max_retries` is how often a request is retried when that cannot
-    charge you twice. An `http_client` of your own, an `httpx.AsyncClient`, is used and not closed.
-    `clock` replaces the time in tests. Raises ConfigurationError.
+    `api_key` and `base_url` default to MOUNTSEA_API_KEY and MOUNTSEA_BASE_URL; without a base URL,
+    it is `https://api.mountsea.ai`. Plain http is allowed only for this machine. `timeout` limits
+    each phase of a request, in seconds or as an `httpx.Timeout`. The default is 10 s to connect and
+    60 s for every other phase. `max_retries` is how many times a request is retried if that cannot
+    charge you twice. If you pass your own `httpx.AsyncClient` as `http_client`, the client does not
+    close it. `clock` replaces the system's time in tests. Raises ConfigurationError.
     """
 
     def __init__(
@@ -112,10 +112,10 @@ class AsyncNanoBanana:
 
         Options that are None are not sent; the model is then `nano-banana-fast`. A `resolution`
         needs `nano-banana-pro` or `nano-banana-2`; the ratios 1:4, 4:1, 1:8 and 8:1 need
-        `nano-banana-2` (the vendor's rules, quoted in `rules/_rules.py`).
+        `nano-banana-2`.
 
-        Raises InvalidRequest before anything is sent, SubmissionUnknown if the request may have
-        been charged without a task, and otherwise APIConnectionError or APIStatusError: nothing was
+        Raises InvalidRequest before anything is sent, SubmissionUnknown if you may have been
+        charged without getting a task, and APIConnectionError or APIStatusError if nothing was
         charged.
         """
         request = _requests.fields(
@@ -168,9 +168,9 @@ class AsyncNanoBanana:
     ) -> AsyncTask:
         """Start editing images and return the task. It is charged once accepted.
 
-        `image_urls` is one http(s) URL or a sequence of them. `check_images` first requests each
-        image, without the key: one that is unreachable, not an image, or larger than 10 MB, the
-        vendor's limit, raises InvalidRequest. The other arguments and errors are those of
+        `image_urls` is one http(s) URL or a sequence of them. With `check_images`, each image is
+        requested first, without the key. Raises InvalidRequest if one is unreachable, not an image,
+        or larger than 10 MB, the vendor's limit. The other arguments and errors are those of
         `generate`.
         """
         request = _requests.fields(
@@ -184,10 +184,11 @@ class AsyncNanoBanana:
         return await self._submit(request, check_images=check_images)
 
     async def submit(self, request: NanoImageDto | Mapping[str, object]) -> AsyncTask:
-        """Submit a request that you built, and return its task. It is charged once accepted.
+        """Submit a request that you built and return its task. It is charged once accepted.
 
         `request` is a `mountsea_api.models.NanoImageDto` or a mapping with the fields of the
-        request body. It must conform to the rules of `check_request`. Raises what `generate` does.
+        request body. It must conform to the rules of `check_request`. Raises the
+        same errors as `generate`.
         """
         return await self._submit(request)
 
@@ -214,4 +215,4 @@ class AsyncNanoBanana:
         return f"AsyncNanoBanana(base_url={self._driver.settings.base_url!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        _settings.refuse_pickle(self)
+        _settings.reject_pickle(self)

@@ -27,8 +27,8 @@ class AsyncTaskResult(TaskSnapshot):
         """Download the first image and return its bytes.
 
         The request carries no credentials and follows redirects. `timeout` is in seconds, for the
-        whole download. Raises DownloadError: no image, an expired URL, more than `max_bytes` (64
-        MiB by default), not an image.
+        whole download. Raises DownloadError if the task has no image, the URL has expired, or the
+        response is not an image or longer than `max_bytes` (64 MiB by default).
         """
         flow = _downloads.download(
             self,
@@ -48,8 +48,8 @@ class AsyncTaskResult(TaskSnapshot):
         """Download the first image into a file, atomically, and return the file's path.
 
         Pass a folder as `path` to name the file after the task; leave out the suffix to get the
-        image's own. Missing folders are created. Raises DownloadError as `read` does, and if the
-        file exists and `overwrite` is false, or cannot be written.
+        image's own. Missing folders are created. Raises DownloadError as `read` does, and also if
+        the file cannot be written, or exists and `overwrite` is false.
         """
         flow = _downloads.save(
             self,
@@ -70,13 +70,13 @@ class AsyncTask:
 
     @property
     def id(self) -> str:
-        """The id that the submission returned: keep it to resume the task later."""
+        """The id that the submission returned: store it to resume the task later."""
         return self._id
 
     async def fetch(self) -> AsyncTaskResult:
         """Poll the task once and return its state. Polling is free of charge.
 
-        A failed poll is retried up to the client's `max_retries`. Raises APIConnectionError,
+        A failed poll is retried up to `max_retries` times. Raises APIConnectionError,
         APIStatusError or UnexpectedResponse.
         """
         settings = self._driver.settings
@@ -92,7 +92,7 @@ class AsyncTask:
     ) -> AsyncTaskResult:
         """Poll the task until it is final, and return the result.
 
-        `timeout` is in seconds, for polls and pauses together. `poll_interval` is in seconds, at
+        `timeout` is in seconds, and covers both polls and pauses. `poll_interval` is in seconds, at
         least 0.1; by default, polls are 3 to 10 seconds apart, as the vendor advises. `on_update`
         is called with the result of every poll, the final one included; an awaitable that it
         returns is awaited. Failed polls are retried until the deadline.
@@ -118,4 +118,4 @@ class AsyncTask:
         return f"AsyncTask({self._id!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        _settings.refuse_pickle(self)
+        _settings.reject_pickle(self)

@@ -17,13 +17,13 @@
     │   ├── NotFoundError                  404
     │   ├── RateLimitError                 429
     │   └── ServerError                    500 and above
-    ├── UnexpectedResponse                 a success that violates the contract
+    ├── UnexpectedResponse                 a successful response that violates the contract
     ├── TaskFailed                         the task ended without an image
     ├── WaitTimeout                        the task is still running (also a TimeoutError)
     └── DownloadError                      the image could not be downloaded or saved
 
 `SubmissionUnknown` is the only error after which you may have paid without knowing. All errors
-pickle and copy, and none ever holds the API key.
+can be pickled and copied, and none contains the API key.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 
 class ContractWarning(UserWarning):
-    """The server violated its contract in a way that did not keep the response from being read."""
+    """The server violated its contract, but its response could still be read."""
 
 
 class Hint(Enum):
-    """What to do about an error; each value is the advice in the words of Python."""
+    """What to do about an error; each value is advice for Python code."""
 
     SET_KEY = "pass api_key, or set MOUNTSEA_API_KEY"
     """The API key is missing."""
@@ -62,7 +62,7 @@ class NanoBananaError(Exception):
     problem: str
     """What went wrong: the message without the hint."""
     hint: Hint | None
-    """What to do, for an interface of your own to put into its words; None if `problem` says so."""
+    """What to do, for your own interface to phrase; None if `problem` already covers it."""
     task_id: str | None
     """The task's id, if there is one: resume the task with `client.task(task_id)`."""
 
@@ -104,7 +104,7 @@ class InvalidRequest(NanoBananaError, ValueError):
 
 
 class APIConnectionError(NanoBananaError):
-    """No response, and nothing was charged: the request was not sent, or changes nothing."""
+    """No response, and nothing was charged: the request was not sent, or was a poll."""
 
 
 class APITimeoutError(APIConnectionError):
@@ -130,7 +130,7 @@ class APIStatusError(NanoBananaError):
     trace_id: str | None
     """The id to quote to the vendor's support."""
     retry_after: float | None
-    """The seconds to wait that the server asked for; None without a valid Retry-After."""
+    """The seconds in Retry-After; None if it is missing or malformed."""
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ class NotFoundError(APIStatusError):
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests; `retry_after` is how long to wait, if the server says so."""
+    """429: too many requests; `retry_after` is how long to wait, if the server sends it."""
 
 
 class ServerError(APIStatusError):
@@ -251,5 +251,5 @@ class DownloadError(NanoBananaError):
 
 
 def describe(error: Exception) -> str:
-    """Return another library's exception in one line."""
+    """Return a one-line description of another library's exception."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

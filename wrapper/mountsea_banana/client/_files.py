@@ -1,4 +1,4 @@
-"""What a path means to whoever saves an image, and the atomic write."""
+"""Where to save an image, and the atomic write."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Destination:
 
     @classmethod
     def parse(cls, path: Path | str) -> Self:
-        """Read a path: an existing folder, or a text that ends in a slash, is a folder.
+        """Read a path: an existing folder, or a string that ends in a slash, is a folder.
 
         Raises TypeError, ValueError or OSError for an unusable path.
         """
@@ -34,10 +34,10 @@ class Destination:
         return cls(target, target.is_dir() or str(path).endswith(("/", os.sep)))
 
     def check(self, *, overwrite: bool, any_suffix: bool) -> None:
-        """Raise OSError or ValueError if the image cannot be saved, as far as can be known.
+        """Raise OSError or ValueError if the image cannot be saved, if that is known in advance.
 
-        Without `overwrite`, the file must not exist. While the image's suffix is unknown, a file
-        must not exist with every suffix, or, with `any_suffix`, with any.
+        Without `overwrite`, the file must not exist. If the path has no suffix, this fails
+        if a file exists with every possible suffix, or, with `any_suffix`, with any of them.
         """
         files = self._possible_files()
         existing = [file for file in files if os.path.lexists(file)]
@@ -58,9 +58,9 @@ class Destination:
         return [self.path.with_name(self.path.name + suffix) for suffix in SUFFIXES]
 
     def write(self, image: Image, task_id: str, *, overwrite: bool) -> Path:
-        """Write the image atomically, making missing folders; return the file's path.
+        """Write the image atomically, creating missing folders; return the file's path.
 
-        Raises OSError or ValueError, FileExistsError among them, and leaves no partial file.
+        Raises OSError or ValueError, including FileExistsError, and leaves no partial file.
         """
         file = self._file(image.suffix, task_id)
         try:

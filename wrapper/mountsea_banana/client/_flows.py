@@ -28,7 +28,7 @@ def submit(
     max_retries: int,
     clock: Clock,
 ) -> Flow[str]:
-    """Submit a request if it violates no rule; return the task id."""
+    """Validate and submit a request; return the task id. Raises InvalidRequest."""
     checked = _requests.checked(request)
     if check_images:
         violations = yield from _image_checks.check_images(_requests.image_urls(checked))
@@ -84,7 +84,9 @@ def wait(
                     return conclude(snapshot)
                 if snapshot.status not in known:
                     known.add(snapshot.status)
-                    _responses.warn(f"task {task_id} has the unknown status {snapshot.status!r}")
+                    _responses.warn(
+                        f"task {task_id} has a status that is not in the spec: {snapshot.status!r}"
+                    )
             remaining = max(deadline - clock.monotonic(), 0.0)
             asked = getattr(failure, "retry_after", None) or 0.0
             if failure and (asked > _retries.MAX_RETRY_AFTER or asked > remaining):
@@ -129,7 +131,7 @@ def conclude(snapshot: TaskSnapshot) -> TaskSnapshot:
 
 
 def _send(request: APIRequest, *, max_retries: int, clock: Clock) -> Flow[APIResponse]:
-    """Send a request, and retry it as often as is safe and allowed."""
+    """Send a request, and retry it if that is safe, up to `max_retries` times."""
     attempt = 0
     while True:
         outcome = yield Send(request, None)

@@ -1,4 +1,4 @@
-"""Checking the images of an edit before it is paid for."""
+"""Checking the images of an edit before you pay for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._exchange import RawResponse, TooLarge
 from ._images import suffix_of
 from ._steps import Download, Flow
 
-# "The image size should not exceed 10MB for each", says the spec of image_urls.
+# The spec of image_urls: "The image size should not exceed 10MB for each".
 MAX_BYTES = 10 * 1024 * 1024
 TIMEOUT = 30.0
 
@@ -24,7 +24,7 @@ _FIRST_BYTES = {"Range": "bytes=0-1023"}
 def check_images(urls: Sequence[str]) -> Flow[list[Violation]]:
     """Return a violation for each image that is unreachable, not an image, or larger than 10 MB.
 
-    Each URL is requested with HEAD, and with a GET of its first bytes if HEAD is not conclusive.
+    Each URL is requested with HEAD, and with a GET of its first bytes if HEAD is inconclusive.
     """
     violations = []
     for index, url in enumerate(urls):
@@ -42,8 +42,8 @@ def check_images(urls: Sequence[str]) -> Flow[list[Violation]]:
 
 
 def _fault(outcome: RawResponse | Exception, *, has_body: bool) -> tuple[str, str, str] | None:
-    """Return the violated rule, the problem and the hint; None if a usable image was shown."""
-    public = "pass a URL that is open to everyone"
+    """Return the violated rule, the problem and the hint; None if the image is usable."""
+    public = "pass a publicly accessible URL"
     if not isinstance(outcome, RawResponse):
         return "image-is-reachable", f"could not be requested ({describe(outcome)})", public
     if not 200 <= outcome.status_code < 300:

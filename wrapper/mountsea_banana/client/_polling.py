@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import _errors as errors
 
-# The vendor advises to poll every 3 to 5 s, and less often for long tasks.
+# The vendor advises polling every 3 to 5 s, and less often for long tasks.
 PAUSES = (3.75, 5.0, 6.5, 8.0, 10.0)
 MIN_INTERVAL = 0.1
 """Seconds; a shorter interval would only burden the server."""

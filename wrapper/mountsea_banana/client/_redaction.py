@@ -69,5 +69,5 @@ def _clean(record: logging.LogRecord) -> bool:
 
 
 def _drop(_: logging.LogRecord) -> bool:
-    # HTTP/2 compresses headers, and no pattern finds the key in the bits.
+    # HTTP/2 compresses headers, so no pattern can find the key in them.
     return False

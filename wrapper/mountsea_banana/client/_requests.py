@@ -69,7 +69,7 @@ def submission(request: CheckedRequest) -> APIRequest:
 
 
 class _Encoded:
-    """Stands in for a request body that is already encoded: what was checked is sent."""
+    """A placeholder for a request body that is already encoded."""
 
     def to_dict(self) -> None:
         """Return nothing for the generated client to encode."""

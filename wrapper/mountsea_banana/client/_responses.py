@@ -17,7 +17,7 @@ from . import _errors as errors
 from ._exchange import RawResponse
 from ._redaction import Redactor
 
-# A real response has a few hundred bytes; this only bounds what a broken server can make us hold.
+# A real response has a few hundred bytes; this bounds the memory that a broken server can use.
 MAX_BYTES = 8 * 1024 * 1024
 
 _logger = logging.getLogger("mountsea_banana")
@@ -44,7 +44,7 @@ class APIResponse:
     task_id: str | None
     """Read before anything else, so that no later fault loses a charged task."""
     is_wrapped: bool
-    """Whether the object that the contract describes is in `data`, as public clients have seen."""
+    """Whether the object of the contract is in `data`, as reported by public clients."""
     fault: Exception | None
     """Why the body is incomplete."""
 
@@ -191,9 +191,8 @@ def status_error(
 
 def unknown_submission(cause: Exception, task_id: str | None) -> errors.SubmissionUnknown:
     """Return the error for a submission that got no complete response."""
-    problem = (
-        f"the submission was sent, but no complete response came back ({errors.describe(cause)}). "
-    )
+    fault = errors.describe(cause)
+    problem = f"the submission was sent, but no complete response was received ({fault}). "
     if task_id:
         problem += f"Task {task_id} was created"
         return errors.SubmissionUnknown(problem, task_id=task_id, hint=errors.Hint.RESUME)
@@ -202,7 +201,7 @@ def unknown_submission(cause: Exception, task_id: str | None) -> errors.Submissi
 
 
 def warn(message: str) -> None:
-    """Warn of a violated contract; log it if warnings are errors, so that no task is lost."""
+    """Warn that the server violated its contract; log it if warnings are errors."""
     try:
         warnings.warn(message, errors.ContractWarning, stacklevel=2)
     except errors.ContractWarning:
@@ -211,7 +210,7 @@ def warn(message: str) -> None:
 
 def _excerpt(response: APIResponse) -> str:
     for name in ("message", "errorMessage", "error"):
-        if isinstance(said := response.content.get(name), str) and said.strip():
-            return said.strip()[:500]
+        if isinstance(message := response.content.get(name), str) and message.strip():
+            return message.strip()[:500]
     text = " ".join(response.text[:1000].split())
     return (text[:200] + "…" if len(text) > 200 else text) or "the body is empty"

@@ -16,7 +16,7 @@ from ._exchange import DeadlinePassed
 from ._requests import APIRequest
 from ._responses import APIResponse
 
-# A longer wait is the caller's decision: a longer Retry-After is raised instead of slept.
+# A longer wait is the caller's decision: for a longer Retry-After, the error is raised.
 MAX_RETRY_AFTER = 60.0
 BACKOFF = (0.5, 1.0, 2.0, 4.0, 8.0)
 
@@ -31,7 +31,7 @@ def delay(
     jitter: float,
     now: float,
 ) -> float | None:
-    """Return the seconds to wait before a retry; None if there must be no retry.
+    """Return the seconds to wait before a retry; None if it must not be retried.
 
     `attempt` counts from 0; `jitter` is at least 0 and less than 1; `now` is in seconds since the
     epoch.
@@ -79,7 +79,7 @@ def retry_after(headers: httpx.Headers, now: float) -> float | None:
 
 
 def settle(outcome: APIResponse | Exception, request: APIRequest, *, now: float) -> APIResponse:
-    """Return a success; raise anything else as the error it means.
+    """Return a success; raise the matching error for any other outcome.
 
     Raises SubmissionUnknown, APIConnectionError, APITimeoutError or an APIStatusError.
     """

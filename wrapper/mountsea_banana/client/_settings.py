@@ -105,7 +105,7 @@ def settings(
         base_url = os.environ.get("MOUNTSEA_BASE_URL") or DEFAULT_BASE_URL
     if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
         raise ConfigurationError(
-            f"max_retries must be an integer from 0 up, not {shown(max_retries)}"
+            f"max_retries must be an integer of 0 or more, not {shown(max_retries)}"
         )
     if clock is not None and not isinstance(clock, Clock):
         raise ConfigurationError(f"clock must be a Clock, not {shown(clock)}")
@@ -127,9 +127,7 @@ def check_timeout(value: object) -> float:
     """Return a timeout in seconds. Raises ConfigurationError."""
     seconds = _seconds(value)
     if seconds is None or not seconds >= 0:
-        raise ConfigurationError(
-            f"a timeout must be a number of seconds from 0 up, not {shown(value)}"
-        )
+        raise ConfigurationError(f"a timeout must be 0 or more seconds, not {shown(value)}")
     return seconds
 
 
@@ -153,7 +151,7 @@ def check_max_bytes(value: object) -> int:
     """Return a size limit in bytes. Raises ConfigurationError."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise ConfigurationError(f"max_bytes must be a number of bytes from 0 up, not {shown(value)}")
+    raise ConfigurationError(f"max_bytes must be 0 or more bytes, not {shown(value)}")
 
 
 def check_callback(value: object) -> None:
@@ -172,7 +170,7 @@ def _seconds(value: object) -> float | None:
         return None
 
 
-def refuse_pickle(instance: object) -> NoReturn:
+def reject_pickle(instance: object) -> NoReturn:
     """Raise TypeError: an object that holds a connection cannot be pickled or copied."""
     raise TypeError(
         f"{type(instance).__name__} cannot be pickled or copied, because it holds a connection: "

@@ -24,15 +24,15 @@ class TaskSnapshot:
 
     @property
     def is_final(self) -> bool:
-        """Whether the task has ended: completed, failed, cancelled or timeout, but not ready."""
+        """Whether the task has ended: completed, failed, cancelled or timeout."""
         return self.status in _polling.FINAL
 
     @property
     def image_urls(self) -> list[str]:
         """The URLs of the images; empty until the task is completed.
 
-        Read from `result.imageUrls`, which the live API sends, and from the shapes that public
-        clients have seen: `image_urls`, and `images` as URLs or as objects with a `url`.
+        Read from `result.imageUrls`, which the live API sends, and from other shapes reported by
+        public clients: `image_urls`, and `images` as URLs or as objects with a `url`.
         """
         result = self.raw.get("result")
         if not isinstance(result, Mapping):
@@ -65,12 +65,12 @@ class TaskSnapshot:
 
     @property
     def created_at(self) -> datetime | None:
-        """When the task was created; None if the server sent no date with a time zone."""
+        """When the task was created; None without a valid date and time zone."""
         return self._date("createdAt")
 
     @property
     def finished_at(self) -> datetime | None:
-        """When the task ended; None if the server sent no date with a time zone."""
+        """When the task ended; None without a valid date and time zone."""
         return self._date("finishedAt")
 
     def _text(self, name: str) -> str | None:
