@@ -19,7 +19,8 @@ from mountsea_banana.harness._case import Request
 from mountsea_banana.harness._plan import make_plan
 from mountsea_banana.harness._transport import Response, Server
 from mountsea_banana.harness._verify import response_violations, violations
-from mountsea_banana.mock import MockServer
+from mountsea_banana.mock import DEFAULT_KEYS, MockServer
+from mountsea_banana.mock._app import build_app
 from starlette.responses import JSONResponse
 
 from tests.contract import defects
@@ -467,6 +468,19 @@ def test_rate_limited_requests_are_retried(
     app.add_middleware(RateLimited)
     with MockServer(app=app) as server:
         assert run(tmp_path, "--base-url", server.url) == 0
+
+
+def test_a_long_response_is_truncated_in_the_report(
+    tmp_path: Path, small_plan: None, api_keys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract = Contract.load()
+    odd = defects.responds(submit={"taskId": 5, "padding": "x" * 5000})
+    with MockServer(app=build_app(odd(contract, DEFAULT_KEYS), contract)) as server:
+        assert run(tmp_path, "--base-url", server.url) == 1
+    output = capsys.readouterr().out
+    assert "x" * 200 in output
+    assert "x" * 400 not in output
+    assert " … (5,0" in output
 
 
 def test_a_server_may_look_up_the_task_before_the_key_if_the_budget_allows_no_task(
