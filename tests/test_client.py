@@ -343,6 +343,8 @@ def test_the_asynchronous_client_behaves_like_the_synchronous_one(
             for thing in (banana, task):
                 with pytest.raises(TypeError, match="cannot be pickled"):
                     pickle.dumps(thing)
+            assert pickle.loads(pickle.dumps(result)) == result == copy.deepcopy(result)  # noqa: S301
+            assert {result: 1}[result] == 1
             assert repr(banana).startswith("AsyncNanoBanana(")
         with pytest.raises(ConfigurationError, match="closed"):
             await banana.generate("a cat")
@@ -487,12 +489,6 @@ def test_any_sequence_of_urls_is_sent(banana: NanoBanana, banana_server: MockSer
         banana.edit("red", b"https://example.com/a.png")  # type: ignore[arg-type]
 
 
-def test_an_endless_task_id_is_rejected(banana: NanoBanana) -> None:
-    with pytest.raises(InvalidRequest, match="task_id must have at most 1000 characters, not 7"):
-        banana.task("a" * 70_000)
-    assert banana.task("a" * 1000).id == "a" * 1000
-
-
 class Odd(str):
     """A string that compares, prints and hashes in ways of its own."""
 
@@ -556,19 +552,6 @@ def test_a_field_is_sent_once_whatever_its_name_compares_to(
             }
         )
     assert banana_server.charged == 0
-
-
-def test_a_failed_rename_leaves_no_empty_file(
-    banana: NanoBanana, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(self: Path, target: Path) -> None:
-        raise OSError("no")
-
-    result = banana.generate("a cat").wait()
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(DownloadError, match="could not be saved"):
-        result.save(tmp_path / "cat.png")
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", ["link/a.png", "link/", "link/new/a.png"])

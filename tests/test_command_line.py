@@ -492,16 +492,6 @@ def test_a_command_that_is_not_interrupted_restores_the_signal_handlers(
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_an_interrupted_submission_reports_that_its_outcome_is_unknown(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with FaultServer(Fault("busy", answer(429))) as server:
-        monkeypatch.setattr(Clock, "sleep", lambda *_: signal.raise_signal(signal.SIGINT))
-        outcome = run("generate", "a cat", "--json", url=server.url)
-    assert (outcome.code, outcome.out) == (130, "")
-    assert "the outcome is unknown: the request may have been accepted and charged" in outcome.err
-
-
 def test_an_interrupt_before_the_submission_reports_that_nothing_was_sent(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -513,6 +503,28 @@ def test_an_interrupt_before_the_submission_reports_that_nothing_was_sent(
     monkeypatch.setattr(httpx, "Client", interrupt)
     outcome = run("generate", "a cat")
     assert (outcome.code, outcome.err) == (130, "interrupted: nothing was sent\n")
+
+
+def test_an_interrupt_right_after_the_submission_reports_that_the_outcome_is_unknown(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api.Task, "id", property(interrupt))
+    outcome = run("generate", "a cat", url=banana_server.url)
+    assert outcome.code == 130
+    assert outcome.err.startswith("interrupted: no response had arrived, so the outcome is unknown")
+
+
+def test_an_interrupt_in_a_pause_reports_that_nothing_was_charged(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    banana_server.next_task(Plan(refusals=1))
+    monkeypatch.setattr(Clock, "sleep", lambda *_: signal.raise_signal(signal.SIGINT))
+    outcome = run("generate", "a cat", url=banana_server.url)
+    message = "interrupted: a submission was interrupted, and nothing was charged\n"
+    assert (outcome.code, outcome.err) == (130, message)
 
 
 def test_a_background_job_ignores_ctrl_c(
@@ -536,7 +548,7 @@ def test_a_real_signal_during_a_submission_causes_no_traceback(
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
-    assert err.startswith("interrupted: no response had arrived")
+    assert err.startswith("interrupted: a submission was interrupted before its response: it may")
     assert "Traceback" not in err
 
 

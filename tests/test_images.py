@@ -85,7 +85,7 @@ def test_usable_images_are_edited_and_the_key_is_not_sent_to_their_server(
     seen.clear()
     urls = [f"{images}/{kind}" for kind in ("good", "moved", "no-head", "no-type")]
     assert edit(banana_server, urls, is_async=is_async).id
-    assert [method for method, _ in seen] == [*["HEAD"] * 4, "GET", "HEAD", "GET"]
+    assert sorted(method for method, _ in seen) == ["GET", "GET", *["HEAD"] * 5]
     assert all("authorization" not in headers for _, headers in seen)
 
 

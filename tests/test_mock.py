@@ -150,6 +150,14 @@ def test_a_refusal_lists_each_rule_and_field(banana_server: MockServer) -> None:
     assert [each["rule"] for each in response.json()["problems"]] == ["edit-needs-image-urls"]
 
 
+def test_a_head_request_does_not_advance_a_task(banana_server: MockServer) -> None:
+    task_id = post(banana_server, json=BODY).json()["taskId"]
+    url = f"{banana_server.url}{POLL}?taskId={task_id}"
+    for _ in range(5):
+        assert httpx.head(url, headers=KEY).status_code == 200
+    assert httpx.get(url, headers=KEY).json()["status"] == "pending"
+
+
 def test_an_account_cannot_poll_the_tasks_of_another(banana_server: MockServer) -> None:
     task_id = post(banana_server, json=BODY).json()["taskId"]
     other = {"Authorization": "Bearer other-token"}

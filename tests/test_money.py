@@ -28,7 +28,6 @@ from tests.faults import (
     FaultServer,
     answer,
     call,
-    report,
 )
 
 NAMES = [fault.name for fault in FAULTS]
@@ -138,12 +137,6 @@ def test_a_wait_or_a_download_ends_with_a_documented_error_that_has_the_task_id(
     assert server.posts == 0
     if name == "read":  # a download never sends the key, so no server can echo it
         assert all(KEY.encode() not in request for request in server.requests)
-
-
-def test_the_report_counts_no_lost_double_or_undocumented_outcome() -> None:
-    lines: list[str] = []
-    assert report(lines.append) == (0, 0, 0)
-    assert len(lines) == 1 + 2 * len(FAULTS) + 3
 
 
 class Money(RuleBasedStateMachine):

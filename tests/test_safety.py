@@ -123,7 +123,8 @@ def test_thirty_two_threads_share_one_client_and_every_poll_succeeds() -> None:
     ):
         polls = [pool.submit(banana.task("t").fetch) for _ in range(32 * 50)]
         assert {poll.result().status for poll in polls} == {"pending"}
-    assert len(connections) == 8
+    # httpcore replaces a connection that becomes idle in the moment when it looks for one.
+    assert 8 <= len(connections) < 16
 
 
 def test_many_threads_submit_each_task_once(banana_server: MockServer) -> None:

@@ -26,7 +26,7 @@ Exit codes:
   2    usage error, such as an invalid request or no key; nothing was sent
   3    network, server or file error; a task with an id keeps running
   4    unknown outcome: the request may have been charged
-  130  interrupted; if no task id was printed, the outcome is unknown as with 4
+  130  interrupted; the message says whether the request may have been charged
 """
 ENVIRONMENT = """\b
 Environment:

@@ -96,9 +96,9 @@ def follow(start: Callable[[NanoBanana], Task], options: Options, *, is_submissi
             code, is_running = DONE, options.no_wait
             if progress.path:
                 screen.say(f"done in {screen.seconds:.0f} s")
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             code, is_running = INTERRUPTED, True
-            progress.fault = _interruption(progress)
+            progress.fault = _interruption(progress, interrupt)
             screen.say(progress.fault, "interrupted")
         except NanoBananaError as error:
             code = exit_code(error)
@@ -142,9 +142,12 @@ def _obstacle(output: str, *, overwrite: bool) -> str | None:
     return None
 
 
-def _interruption(progress: Progress) -> str:
+def _interruption(progress: Progress, interrupt: KeyboardInterrupt) -> str:
     if progress.task_id:
         return f"task {progress.task_id} is still running"
+    notes = getattr(interrupt, "__notes__", None)
+    if notes:
+        return str(notes[0])  # the library knows what happened to the submission
     if progress.may_be_charged:
         return (
             "no response had arrived, so the outcome is unknown: the request may have been "

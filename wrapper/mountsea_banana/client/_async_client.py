@@ -18,7 +18,7 @@ from mountsea_banana.rules._options import (
     WideRatioNeeds2,
 )
 
-from . import _exchange, _flows, _requests, _settings
+from . import _flows, _network, _requests, _settings
 from ._async_driver import AsyncDriver
 from ._async_tasks import AsyncTask
 from ._errors import ConfigurationError
@@ -54,7 +54,7 @@ class AsyncNanoBanana:
                 f"http_client must be an httpx.AsyncClient, not {type(http_client)}"
             )
         self._owns_http = http_client is None
-        http = http_client or _exchange.make_client(httpx.AsyncClient, settings.base_url)
+        http = http_client or _network.make_client(httpx.AsyncClient, settings.base_url)
         self._driver = AsyncDriver(settings, http)
 
     async def __aenter__(self) -> Self:
@@ -72,6 +72,7 @@ class AsyncNanoBanana:
         """Close the connections, except those of an `http_client` that you passed in."""
         if self._owns_http:
             await self._driver.http.aclose()
+        await self._driver.downloader.close()
 
     @overload
     async def generate(

@@ -4,18 +4,64 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import httpx
 
-from . import _exchange
-from ._errors import ConfigurationError
-from ._responses import MAX_BYTES
-from ._settings import Settings
+from . import _network
+from ._errors import ConfigurationError, NanoBananaError
+from ._exchange import Failure, Outcome
+from ._responses import APIResponse
+from ._settings import DEFAULT_TIMEOUT, Settings
 from ._snapshots import TaskSnapshot
-from ._steps import Download, Flow, Notify, Send, Sleep, Step, T, Write
+from ._steps import Download, DownloadAll, Flow, Notify, Send, Sleep, Step, T, Write
 
 Notifier = Callable[[TaskSnapshot], object]
+
+
+class AsyncDownloader:
+    """Downloads from public URLs with one client, which is made when it is first needed."""
+
+    def __init__(self, timeout: httpx.Timeout = DEFAULT_TIMEOUT) -> None:
+        self._timeout = timeout
+        self._loop: object = None
+        self._http: httpx.AsyncClient | None = None
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Run a flow that only downloads and writes; return its result, or raise its error."""
+        return await run(flow, self.perform)
+
+    async def perform(self, step: Step) -> object:
+        """Perform a download, or the write of a file."""
+        import asyncio  # 10 ms that a synchronous program saves
+
+        match step:
+            case Write(image, destination, task_id, overwrite):
+                return await asyncio.to_thread(
+                    destination.write, image, task_id, overwrite=overwrite
+                )
+            case DownloadAll(downloads):
+                return await asyncio.gather(*map(self._download, downloads))
+            case _:
+                assert isinstance(step, Download)  # noqa: S101
+                return await self._download(step)
+
+    async def _download(self, step: Download) -> Outcome:
+        import asyncio
+
+        try:
+            # Connections belong to the event loop that opened them.
+            loop = asyncio.get_running_loop()
+            if self._http is None or self._http.is_closed or self._loop is not loop:
+                self._http = _network.make_public_client(httpx.AsyncClient, self._timeout)
+                self._loop = loop
+        except NanoBananaError as error:
+            return Failure(error, may_have_left=False)
+        return await _network.download_async(self._http, step)
+
+    async def close(self) -> None:
+        """Close the connections; a later download opens new ones."""
+        if self._http:
+            await self._http.aclose()
 
 
 class AsyncDriver:
@@ -24,46 +70,51 @@ class AsyncDriver:
     def __init__(self, settings: Settings, http: httpx.AsyncClient) -> None:
         self.settings = settings
         self.http = http
+        self.downloader = AsyncDownloader(settings.timeout)
         self._loop: object = None
 
     async def run(self, flow: Flow[T], notify: Notifier = lambda _: None) -> T:
         """Run a flow to its end; return its result, or raise its error.
 
-        `notify` is called with each snapshot of a wait.
+        `notify` is called with each snapshot of a wait, and awaited if it returns an awaitable.
         """
 
         async def perform(step: Step) -> object:
             match step:
                 case Send():
-                    return self.settings.read(await self._send(step))
+                    return await self._send(step)
                 case Sleep(seconds):
-                    await self.settings.clock.sleep_async(seconds)
+                    return await self.settings.clock.sleep_async(seconds)  # type: ignore[func-returns-value]
                 case Notify(snapshot):
                     pending = notify(snapshot)
-                    if inspect.isawaitable(pending):
-                        await pending
+                    return await pending if inspect.isawaitable(pending) else pending
                 case _:
-                    return await perform_public(step)
-            return None
+                    return await self.downloader.perform(step)
 
         return await run(flow, perform)
 
-    async def _send(self, step: Send) -> _exchange.Outcome:
-        self.settings.check_usable(is_closed=self.http.is_closed)
+    async def _send(self, step: Send) -> APIResponse | Failure:
+        settings = self.settings
+        settings.check_usable(is_closed=self.http.is_closed)
         self._check_loop()
-        request = self.http.build_request(**self.settings.arguments(step.request))
-        return await _exchange.exchange_async(
+        await _network.send_async(
             self.http,
-            request,
-            auth=self.settings.auth,
-            limit=MAX_BYTES,
-            timeout=self.settings.exchange_timeout if step.timeout is None else step.timeout,
+            self.http.build_request(**settings.arguments(step.request)),
+            step.exchange,
+            auth=settings.auth,
+            redact=settings.redact,
+            timeout=settings.exchange_timeout if step.timeout is None else step.timeout,
         )
+        return settings.read(step.exchange.outcome)
 
     def _check_loop(self) -> None:
-        import asyncio  # 10 ms that a synchronous program saves
+        import asyncio
 
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError as error:  # trio, for example
+            problem = "AsyncNanoBanana needs a running asyncio event loop"
+            raise ConfigurationError(problem) from error
         if self._loop not in (None, loop):
             raise ConfigurationError(
                 "this client belongs to another event loop: create one AsyncNanoBanana in each "
@@ -72,18 +123,7 @@ class AsyncDriver:
         self._loop = loop
 
 
-async def perform_public(step: Download | Write) -> object:
-    """Perform a step that needs no client: a download, or the write of a file."""
-    import asyncio  # 10 ms that a synchronous program saves
-
-    if isinstance(step, Download):
-        return await _exchange.download_async(step)
-    return await asyncio.to_thread(
-        step.destination.write, step.image, step.task_id, overwrite=step.overwrite
-    )
-
-
-async def run(flow: Flow[T], perform: Callable[[Any], Awaitable[object]] = perform_public) -> T:
+async def run(flow: Flow[T], perform: Callable[[Step], Awaitable[object]]) -> T:
     """Run a flow to its end with `perform` for each step; return its result, or raise its error."""
     try:
         step = next(flow)

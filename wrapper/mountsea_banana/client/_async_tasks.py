@@ -6,20 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from attrs import frozen
+from attrs import field, frozen
 
-from . import _async_driver, _downloads, _flows, _settings
-from ._async_driver import AsyncDriver
+from . import _downloads, _flows, _settings
+from ._async_driver import AsyncDownloader, AsyncDriver
 from ._snapshots import TaskSnapshot
+from ._steps import Flow, T
 
 
 @frozen
 class AsyncTaskResult(TaskSnapshot):
     """A task as the server described it at one moment."""
 
+    _downloader: AsyncDownloader | None = field(default=None, eq=False, repr=False)
+
     @classmethod
-    def _of(cls, snapshot: TaskSnapshot) -> Self:
-        return cls(snapshot.task_id, snapshot.status, snapshot.raw)
+    def _of(cls, snapshot: TaskSnapshot, downloader: AsyncDownloader) -> Self:
+        return cls(snapshot.task_id, snapshot.status, snapshot.raw, downloader)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.task_id, self.status, self.raw)
 
     async def read(
         self, *, max_bytes: int = _downloads.MAX_BYTES, timeout: float = _downloads.TIMEOUT
@@ -35,7 +41,7 @@ class AsyncTaskResult(TaskSnapshot):
             max_bytes=_settings.check_max_bytes(max_bytes),
             timeout=_settings.check_timeout(timeout),
         )
-        return (await _async_driver.run(flow)).content
+        return (await self._run(flow)).content
 
     async def save(
         self,
@@ -58,7 +64,16 @@ class AsyncTaskResult(TaskSnapshot):
             max_bytes=_settings.check_max_bytes(max_bytes),
             timeout=_settings.check_timeout(timeout),
         )
-        return await _async_driver.run(flow)
+        return await self._run(flow)
+
+    async def _run(self, flow: Flow[T]) -> T:
+        if self._downloader:
+            return await self._downloader.run(flow)
+        downloader = AsyncDownloader()
+        try:
+            return await downloader.run(flow)
+        finally:
+            await downloader.close()
 
 
 class AsyncTask:
@@ -81,7 +96,7 @@ class AsyncTask:
         """
         settings = self._driver.settings
         flow = _flows.fetch(self._id, max_retries=settings.max_retries, clock=settings.clock)
-        return AsyncTaskResult._of(await self._driver.run(flow))
+        return AsyncTaskResult._of(await self._driver.run(flow), self._driver.downloader)
 
     async def wait(
         self,
@@ -94,8 +109,9 @@ class AsyncTask:
 
         `timeout` is in seconds, and covers both polls and pauses. `poll_interval` is in seconds, at
         least 0.1; by default, polls are 3 to 10 seconds apart, as the vendor advises. `on_update`
-        is called with the result of every poll, the final one included; an awaitable that it
-        returns is awaited. Failed polls are retried until the deadline.
+        is called with the result of every poll, the final one included. Failed polls are retried
+        until the deadline.
+        An awaitable that `on_update` returns is awaited.
 
         Raises TaskFailed, WaitTimeout, UnexpectedResponse (the task is completed but has no image),
         and APIStatusError for a 4xx other than 408 and 429, or if the server asks for a pause of
@@ -110,9 +126,9 @@ class AsyncTask:
         )
 
         def notify(snapshot: TaskSnapshot) -> object:
-            return on_update and on_update(AsyncTaskResult._of(snapshot))
+            return on_update and on_update(AsyncTaskResult._of(snapshot, self._driver.downloader))
 
-        return AsyncTaskResult._of(await self._driver.run(flow, notify))
+        return AsyncTaskResult._of(await self._driver.run(flow, notify), self._driver.downloader)
 
     def __repr__(self) -> str:
         return f"AsyncTask({self._id!r})"

@@ -1,4 +1,4 @@
-"""The synchronous client."""
+"""The synchronous client, generated from _async_client.py by `make generate`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mountsea_banana.rules._options import (
     WideRatioNeeds2,
 )
 
-from . import _exchange, _flows, _requests, _settings
+from . import _flows, _network, _requests, _settings
 from ._driver import Driver
 from ._errors import ConfigurationError
 from ._tasks import Task
@@ -54,7 +54,7 @@ class NanoBanana:
                 f"http_client must be an httpx.Client, not {type(http_client)}"
             )
         self._owns_http = http_client is None
-        http = http_client or _exchange.make_client(httpx.Client, settings.base_url)
+        http = http_client or _network.make_client(httpx.Client, settings.base_url)
         self._driver = Driver(settings, http)
 
     def __enter__(self) -> Self:
@@ -72,6 +72,7 @@ class NanoBanana:
         """Close the connections, except those of an `http_client` that you passed in."""
         if self._owns_http:
             self._driver.http.close()
+        self._driver.downloader.close()
 
     @overload
     def generate(

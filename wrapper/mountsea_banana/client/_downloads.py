@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ._errors import DownloadError, Hint, describe
-from ._exchange import RawResponse
+from ._exchange import Failure, RawResponse
 from ._files import Destination, reason
 from ._images import Image, suffix_of
 from ._snapshots import TaskSnapshot
@@ -62,7 +62,7 @@ def _image_url(snapshot: TaskSnapshot) -> str:
     return url
 
 
-def _read_image(outcome: RawResponse | Exception, url: str, task_id: str) -> Image:
+def _read_image(outcome: RawResponse | Failure, url: str, task_id: str) -> Image:
     def failed(
         why: str, *, hint: Hint | None = None, cause: Exception | None = None
     ) -> DownloadError:
@@ -71,8 +71,8 @@ def _read_image(outcome: RawResponse | Exception, url: str, task_id: str) -> Ima
         error.__cause__ = cause
         return error
 
-    if not isinstance(outcome, RawResponse):
-        raise failed(describe(outcome), cause=outcome)
+    if isinstance(outcome, Failure):
+        raise failed(describe(outcome.error), cause=outcome.error)
     if outcome.status_code in (403, 404, 410):
         expired = f"the server responded {outcome.status_code}, so the URL may have expired"
         raise failed(expired, hint=Hint.POLL_AGAIN)

@@ -2,18 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from . import _exchange
-from ._responses import MAX_BYTES
-from ._settings import Settings
+from . import _network
+from ._errors import NanoBananaError
+from ._exchange import Failure, Outcome
+from ._responses import APIResponse
+from ._settings import DEFAULT_TIMEOUT, Settings
 from ._snapshots import TaskSnapshot
-from ._steps import Download, Flow, Notify, Send, Sleep, Step, T, Write
+from ._steps import Download, DownloadAll, Flow, Notify, Send, Sleep, Step, T, Write
 
 Notifier = Callable[[TaskSnapshot], object]
+
+
+class Downloader:
+    """Downloads from public URLs with one client, which is made when it is first needed."""
+
+    def __init__(self, timeout: httpx.Timeout = DEFAULT_TIMEOUT) -> None:
+        self._timeout = timeout
+        self._http: httpx.Client | None = None
+
+    def run(self, flow: Flow[T]) -> T:
+        """Run a flow that only downloads and writes; return its result, or raise its error."""
+        return run(flow, self.perform)
+
+    def perform(self, step: Step) -> object:
+        """Perform a download, or the write of a file."""
+        match step:
+            case Write(image, destination, task_id, overwrite):
+                return destination.write(image, task_id, overwrite=overwrite)
+            case DownloadAll(downloads):
+                return self._download_all(downloads)
+            case _:
+                assert isinstance(step, Download)  # noqa: S101
+                return self._download(step)
+
+    def _download_all(self, steps: Sequence[Download]) -> list[Outcome]:
+        pool = ThreadPoolExecutor(len(steps))
+        try:
+            return list(pool.map(self._download, steps))
+        except RuntimeError:  # the interpreter is shutting down
+            return [self._download(step) for step in steps]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait
+
+    def _download(self, step: Download) -> Outcome:
+        http = self._http
+        if http is None or http.is_closed:
+            try:
+                http = self._http = _network.make_public_client(httpx.Client, self._timeout)
+            except NanoBananaError as error:
+                return Failure(error, may_have_left=False)
+        return _network.download(http, step)
+
+    def close(self) -> None:
+        """Close the connections; a later download opens new ones."""
+        if self._http:
+            self._http.close()
 
 
 class Driver:
@@ -22,6 +70,7 @@ class Driver:
     def __init__(self, settings: Settings, http: httpx.Client) -> None:
         self.settings = settings
         self.http = http
+        self.downloader = Downloader(settings.timeout)
 
     def run(self, flow: Flow[T], notify: Notifier = lambda _: None) -> T:
         """Run a flow to its end; return its result, or raise its error.
@@ -32,37 +81,31 @@ class Driver:
         def perform(step: Step) -> object:
             match step:
                 case Send():
-                    return self.settings.read(self._send(step))
+                    return self._send(step)
                 case Sleep(seconds):
-                    self.settings.clock.sleep(seconds)
+                    return self.settings.clock.sleep(seconds)  # type: ignore[func-returns-value]
                 case Notify(snapshot):
-                    notify(snapshot)
+                    return notify(snapshot)
                 case _:
-                    return perform_public(step)
-            return None
+                    return self.downloader.perform(step)
 
         return run(flow, perform)
 
-    def _send(self, step: Send) -> _exchange.Outcome:
-        self.settings.check_usable(is_closed=self.http.is_closed)
-        request = self.http.build_request(**self.settings.arguments(step.request))
-        return _exchange.exchange(
+    def _send(self, step: Send) -> APIResponse | Failure:
+        settings = self.settings
+        settings.check_usable(is_closed=self.http.is_closed)
+        _network.send(
             self.http,
-            request,
-            auth=self.settings.auth,
-            limit=MAX_BYTES,
-            timeout=self.settings.exchange_timeout if step.timeout is None else step.timeout,
+            self.http.build_request(**settings.arguments(step.request)),
+            step.exchange,
+            auth=settings.auth,
+            redact=settings.redact,
+            timeout=settings.exchange_timeout if step.timeout is None else step.timeout,
         )
+        return settings.read(step.exchange.outcome)
 
 
-def perform_public(step: Download | Write) -> object:
-    """Perform a step that needs no client: a download, or the write of a file."""
-    if isinstance(step, Download):
-        return _exchange.download(step)
-    return step.destination.write(step.image, step.task_id, overwrite=step.overwrite)
-
-
-def run(flow: Flow[T], perform: Callable[[Any], object] = perform_public) -> T:
+def run(flow: Flow[T], perform: Callable[[Step], object]) -> T:
     """Run a flow to its end with `perform` for each step; return its result, or raise its error."""
     try:
         step = next(flow)

@@ -252,4 +252,13 @@ class DownloadError(NanoBananaError):
 
 def describe(error: Exception) -> str:
     """Return a one-line description of another library's exception."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = text_of(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def text_of(error: BaseException) -> str:
+    """Return an exception's text; empty if it has none, or fails to give it."""
+    try:
+        return str(error)
+    except Exception:
+        return ""

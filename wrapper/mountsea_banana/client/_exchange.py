@@ -1,38 +1,23 @@
-"""One HTTP exchange, synchronous or asynchronous: the only module that talks to a network.
+"""One attempt to send a request: what is known about it at any moment, from any thread.
 
-Failures of the network are returned as values and never raised; `_retries` decides about them.
+Whether a submission may have been charged depends on whether its request has left. That is observed
+where it happens, never inferred from the class of an exception: httpcore, which httpx's own
+transports use, reports every step to the `trace` extension of a request. A transport that reports
+nothing may have sent the request at any time.
 """
 
 from __future__ import annotations
 
-import contextvars
+import contextlib
+import socket
 import threading
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import httpx
 from attrs import field, frozen
 
-from mountsea_banana._shared.hosts import is_plain_loopback
-
-from ._errors import ConfigurationError
-from ._steps import Download
-
-Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
-
-
-def make_client(kind: type[Client], url: str, *, follow_redirects: bool = False) -> Client:
-    """Return a client for a server. Raises ConfigurationError if the environment allows none.
-
-    Plain http to this machine bypasses proxies: with a proxy, the key would leave the machine
-    unencrypted.
-    """
-    try:
-        return kind(trust_env=not is_plain_loopback(url), follow_redirects=follow_redirects)
-    except (ValueError, OSError, ImportError, httpx.InvalidURL) as error:
-        raise ConfigurationError(
-            f"the HTTP client could not be set up: {error}. Check the variables HTTP_PROXY, "
-            "HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE"
-        ) from error
+from ._encodings import Decoder
 
 
 class DeadlinePassed(Exception):
@@ -41,6 +26,42 @@ class DeadlinePassed(Exception):
 
 class TooLarge(Exception):
     """The response body is longer than the limit."""
+
+
+class UnexpectedEncoding(Exception):
+    """The response body is compressed, although the request asked that it is not."""
+
+
+class Abandoned(BaseException):
+    """Raised inside an abandoned exchange to keep it from sending.
+
+    Not an Exception, so that no transport takes it for a failure and tries another way.
+    """
+
+
+# The steps that httpcore reports up to the sending of the request, a proxy's CONNECT included.
+_BEFORE_SENDING = (
+    "connect_tcp",
+    "connect_unix_socket",
+    "receive_response_headers",
+    "retry",
+    "send_connection_init",
+    "send_request_body",
+    "send_request_headers",
+    "setup_socks5_connection",
+    "start_tls",
+)
+# Where an abandoned exchange can stop without leaving an open socket behind.
+_STOPS = (
+    "connect_tcp.failed",
+    "connect_tcp.started",
+    "retry.started",
+    "send_request_headers.started",
+)
+
+
+# A task id that comes too late to be returned is looked for in this many bytes.
+_LATE_BYTES = 10_000
 
 
 @frozen
@@ -54,135 +75,193 @@ class RawResponse:
     """Why the body is incomplete: a broken connection, the deadline, or the size limit."""
 
 
-Outcome = RawResponse | Exception
+@frozen
+class Failure:
+    """An exchange without a response."""
+
+    error: Exception
+    may_have_left: bool
+    """Whether the server may have received the request."""
 
 
-class _Receiver:
-    """Collects a response while it arrives, so that a fault does not lose what came before."""
+Outcome = RawResponse | Failure
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._response: httpx.Response | None = None
+
+class Exchange:
+    """The state of one attempt. Its owner may abandon it while another thread carries it out."""
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        decodes: bool = True,
+        on_late_response: Callable[[RawResponse], None] | None = None,
+    ) -> None:
+        """Prepare an exchange that keeps at most `max_bytes` of the response body.
+
+        An exchange that `decodes` decodes a Content-Encoding; any other rejects it.
+        `on_late_response` is called with what an abandoned exchange receives after all.
+        """
+        self._max_bytes = max_bytes
+        self._decodes = decodes
+        self._on_late_response = on_late_response
+        self._lock = threading.Lock()
+        self._is_observable = False
+        self._has_started = False
+        self._has_left = False
+        self._is_connecting = False
+        self._has_ended = False
+        self._is_abandoned = False
+        self._reported: list[BaseException] = []
+        self._opened_stream: Any = None
+        self._network_stream: Any = None
+        self._status_code: int | None = None
+        self._headers = httpx.Headers()
+        self._decoder = Decoder()
         self._body = bytearray()
+        self._error: BaseException | None = None
 
-    def start(self, response: httpx.Response) -> None:
-        self._response = response
+    @property
+    def may_have_left(self) -> bool:
+        """Whether the server may have received the request.
+
+        It may not if the transport is httpx's own, and httpcore, before it sent the request,
+        reported the error that the exchange ended with, or raised it or was interrupted in the
+        middle of connecting.
+        """
+        if self._has_left or not self._has_started:
+            return self._has_left
+        if not self._is_observable:
+            return True
+        is_given_up = self._is_abandoned or isinstance(self._error, DeadlinePassed)
+        if isinstance(self._error, Exception) and not is_given_up:
+            causes = list(_chain(self._error))
+            is_reported = any(each is error for each in self._reported for error in causes)
+            is_raised = self._is_connecting and any(map(_is_of_httpcore, causes))
+            return not (is_reported or is_raised)
+        return not self._is_connecting
+
+    @property
+    def body(self) -> bytes:
+        """What was received of the response body."""
+        return bytes(self._body[: self._max_bytes])
+
+    @property
+    def outcome(self) -> Outcome:
+        """What came of the exchange, at its end or so far."""
+        with self._lock:
+            error = self._error if isinstance(self._error, Exception) else None
+            if self._status_code is None:
+                return Failure(error or DeadlinePassed(), self.may_have_left)
+            return RawResponse(self._status_code, self._headers, self.body, error)
+
+    def start(self, *, is_observable: bool) -> None:
+        """Note that the request is handed to a transport. Raises Abandoned if it must not be.
+
+        Of a transport that `is_observable`, it is known that all it does is reported to `trace`.
+        """
+        with self._lock:
+            if self._is_abandoned:
+                raise Abandoned
+            self._is_observable = is_observable
+            self._has_started = True
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Take a report of httpcore, which calls this as the request's `trace` extension."""
+        step, _, moment = event.rpartition(".")
+        step = step.rpartition(".")[2]
+        with self._lock:
+            if step == "response_closed":
+                self._network_stream = None  # other requests may use the connection
+            if step not in _BEFORE_SENDING:
+                return
+            is_over = self._is_abandoned or self._has_ended
+            if is_over and not self._has_left and f"{step}.{moment}" in _STOPS:
+                raise Abandoned
+            if moment == "failed":
+                error = info.get("exception")
+                if isinstance(error, Exception):  # not a cancellation
+                    self._reported.append(error)
+                    self._is_connecting = False
+                return
+            if moment == "complete" and step in ("connect_tcp", "start_tls"):
+                self._opened_stream = info.get("return_value")
+            if (step, moment) == ("send_request_headers", "started"):
+                # A proxy's CONNECT is reported like the request itself.
+                method = getattr(info.get("request"), "method", None)
+                self._has_left = self._has_left or method != b"CONNECT"
+                # Other requests share an HTTP/2 connection.
+                is_shared = event.startswith("http2.")
+                self._network_stream = None if is_shared else self._opened_stream
+            self._is_connecting = not self._has_left
+
+    async def trace_async(self, event: str, info: Mapping[str, Any]) -> None:
+        """The same as `trace`, for an asynchronous transport."""
+        self.trace(event, info)
+
+    def receive(self, response: httpx.Response) -> None:
+        """Take the status and the headers of the response."""
+        with self._lock:
+            self._has_left = True
+            self._status_code = response.status_code
+            self._headers = response.headers
+            # Others may use an HTTP/2 connection, or that of a response that a hook has read.
+            is_ours = response.http_version.startswith("HTTP/1") and not response.is_closed
+            self._network_stream = response.extensions.get("network_stream") if is_ours else None
+        encoding = response.headers.get("content-encoding", "")
+        if not self._decodes and encoding not in ("", "identity"):
+            raise UnexpectedEncoding(f"the response has the Content-Encoding {encoding!r:.100}")
+        if response.is_stream_consumed:  # by a hook: its content is decoded
+            self.add(response.content)
+        else:
+            self._decoder = Decoder(encoding)
 
     def add(self, chunk: bytes) -> None:
-        self._body += chunk
-        if len(self._body) > self._limit:
-            raise TooLarge(f"the response is longer than {self._limit} bytes")
+        """Take a part of the response body. Raises TooLarge beyond the limit."""
+        if self._is_abandoned and (self._on_late_response is None or len(self._body) > _LATE_BYTES):
+            raise Abandoned
+        for piece in self._decoder.feed(chunk):
+            self._body += piece
+            if len(self._body) > self._max_bytes:
+                raise TooLarge(f"the response is longer than {self._max_bytes} bytes")
 
-    def outcome(self, fault: Exception | None) -> Outcome:
-        """Return what was received of the response, or the fault if not even a status was."""
-        response = self._response
-        if response is None:
-            return fault or DeadlinePassed()
-        return RawResponse(
-            status_code=response.status_code,
-            headers=response.headers,
-            body=bytes(self._body[: self._limit]),
-            fault=fault,
-        )
+    def end(self, error: BaseException | None) -> None:
+        """Note the end of the exchange, and its error if there was one."""
+        with self._lock:
+            self._has_ended = True
+            if not self._is_abandoned:
+                self._error = error
+        if self._is_abandoned and self._on_late_response:
+            outcome = self.outcome
+            if isinstance(outcome, RawResponse):
+                self._on_late_response(outcome)
 
-
-def exchange(
-    client: httpx.Client,
-    request: httpx.Request,
-    *,
-    auth: httpx.Auth | None,
-    limit: int,
-    timeout: float,
-) -> Outcome:
-    """Send `request`; return the response with at most `limit` bytes of its body, or an exception.
-
-    Returns within `timeout` seconds, whatever the server does. httpx's own timeouts apply to each
-    read, so a response that trickles in outlasts them all. The exchange therefore runs in a thread,
-    which is abandoned at the deadline.
-    """
-    receiver = _Receiver(limit)
-    outcomes: list[Outcome] = []
-
-    def run() -> None:
-        outcomes.append(_exchange(client, request, auth, receiver))
-
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(run,), name="mountsea-banana", daemon=True)
-    thread.start()
-    thread.join(min(timeout, threading.TIMEOUT_MAX))
-    return outcomes[0] if outcomes else receiver.outcome(DeadlinePassed("the deadline passed"))
+    def abandon(self, error: BaseException) -> None:
+        """Give the exchange up: a request that has not left can no longer leave."""
+        with self._lock:
+            if self._has_ended:
+                return
+            self._is_abandoned = True
+            self._error = error
+            if self._network_stream is not None:
+                _shut_down(self._network_stream)
 
 
-def _exchange(
-    client: httpx.Client, request: httpx.Request, auth: httpx.Auth | None, receiver: _Receiver
-) -> Outcome:
-    try:
-        response = client.send(request, auth=auth, stream=True)
-        try:
-            receiver.start(response)
-            for chunk in response.iter_bytes():
-                receiver.add(chunk)
-        finally:
-            response.close()
-    except Exception as error:
-        return receiver.outcome(error)
-    finally:
-        _forget_key(request)
-    return receiver.outcome(None)
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what it was raised from, each once."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__
 
 
-async def exchange_async(
-    client: httpx.AsyncClient,
-    request: httpx.Request,
-    *,
-    auth: httpx.Auth | None,
-    limit: int,
-    timeout: float,
-) -> Outcome:
-    """Do what `exchange` does, in an event loop."""
-    import asyncio  # 10 ms that a synchronous program saves
-
-    receiver = _Receiver(limit)
-    try:
-        async with asyncio.timeout(timeout):
-            response = await client.send(request, auth=auth, stream=True)
-            try:
-                receiver.start(response)
-                async for chunk in response.aiter_bytes():
-                    receiver.add(chunk)
-            finally:
-                await response.aclose()
-    except TimeoutError:
-        return receiver.outcome(DeadlinePassed("the deadline passed"))
-    except Exception as error:
-        return receiver.outcome(error)
-    finally:
-        _forget_key(request)
-    return receiver.outcome(None)
+def _is_of_httpcore(error: BaseException) -> bool:
+    return type(error).__module__.startswith("httpcore")
 
 
-def download(step: Download) -> Outcome:
-    """Request a public URL without credentials, following redirects."""
-    try:
-        with make_client(httpx.Client, step.url, follow_redirects=True) as client:
-            request = client.build_request(step.method, step.url, headers=step.headers)
-            return exchange(client, request, auth=None, limit=step.max_bytes, timeout=step.timeout)
-    except Exception as error:  # httpx raises many kinds for odd URLs and environments
-        return error
-
-
-async def download_async(step: Download) -> Outcome:
-    """Do what `download` does, in an event loop."""
-    try:
-        async with make_client(httpx.AsyncClient, step.url, follow_redirects=True) as client:
-            request = client.build_request(step.method, step.url, headers=step.headers)
-            return await exchange_async(
-                client, request, auth=None, limit=step.max_bytes, timeout=step.timeout
-            )
-    except Exception as error:
-        return error
-
-
-def _forget_key(request: httpx.Request) -> None:
-    # httpx's exceptions hold the request, and become the cause of ours.
-    request.headers.pop("Authorization", None)
+def _shut_down(stream: Any) -> None:
+    """Wake a thread that is blocked on a connection; the pool then discards the connection."""
+    with contextlib.suppress(Exception):  # closed already, or no stream of httpcore
+        # The method of SSLSocket would take the TLS state from the blocked thread.
+        socket.socket.shutdown(stream.get_extra_info("socket"), socket.SHUT_RDWR)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mountsea_banana._shared.clock import Clock
 
 from . import _errors as errors
 from . import _image_checks, _polling, _requests, _responses, _retries
+from ._exchange import Exchange, RawResponse
 from ._requests import APIRequest
 from ._responses import APIResponse
 from ._snapshots import TaskSnapshot
@@ -35,26 +36,44 @@ def submit(
         if violations:
             raise errors.InvalidRequest(violations)
     submission = _requests.submission(checked)
+    attempts: list[Exchange] = []
     try:
-        response = yield from _send(submission, max_retries=max_retries, clock=clock)
+        response = yield from _send(submission, attempts, max_retries=max_retries, clock=clock)
+        return _responses.submitted_task_id(response)
     except errors.NanoBananaError:
         raise
     except BaseException as interrupt:
-        interrupt.add_note(_INTERRUPTED)
-        _logger.warning(_INTERRUPTED)
+        _note_submission(interrupt, attempts)
         raise
-    return _responses.submitted_task_id(response)
 
 
-_INTERRUPTED = (
-    "a submission was interrupted before its response: it may have been accepted and charged"
-)
+def _note_submission(interrupt: BaseException, attempts: Sequence[Exchange]) -> None:
+    """Note on what interrupts a submission whether it may have been charged; log it if so."""
+    task_id = _responses.find_task_id(attempts[-1].body) if attempts else None
+    if task_id:
+        note = f"a submission was interrupted, but created task {task_id}: resume it by its id"
+    elif attempts and attempts[-1].may_have_left:
+        note = (
+            "a submission was interrupted before its response: it may have been accepted and "
+            "charged, so check your account before you resend it"
+        )
+    else:
+        interrupt.add_note("a submission was interrupted, and nothing was charged")
+        return
+    interrupt.add_note(note)
+    _responses.log(note)
+
+
+def _log_late_task(response: RawResponse) -> None:
+    task_id = _responses.find_task_id(response.body)
+    if task_id:
+        _responses.log(f"an abandoned submission created task {task_id}: resume it by its id")
 
 
 def fetch(task_id: str, *, max_retries: int, clock: Clock) -> Flow[TaskSnapshot]:
     """Poll a task once."""
     request = _requests.poll(task_id)
-    response = yield from _send(request, max_retries=max_retries, clock=clock)
+    response = yield from _send(request, [], max_retries=max_retries, clock=clock)
     return TaskSnapshot(task_id, *_responses.read_result(response, task_id))
 
 
@@ -68,8 +87,11 @@ def wait(
     known = set(_polling.OPEN)
     polls = 0
     try:
-        while (remaining := deadline - clock.monotonic()) > 0:
-            outcome = yield Send(request, remaining)
+        while (remaining := deadline - clock.monotonic()) > 0 or not polls:
+            if not timeout:
+                remaining = _polling.LAST_POLL  # without any time, there is still one poll
+            exchange = Exchange(max_bytes=_responses.MAX_BYTES)
+            outcome = yield Send(request, exchange, remaining)
             try:
                 response = _retries.settle(outcome, request, now=clock.wall())
                 snapshot = TaskSnapshot(task_id, *_responses.read_result(response, task_id))
@@ -91,6 +113,8 @@ def wait(
             asked = getattr(failure, "retry_after", None) or 0.0
             if failure and (asked > _retries.MAX_RETRY_AFTER or asked > remaining):
                 raise failure
+            if not remaining:
+                break
             pause = max(poll_interval or _polling.pause(polls, clock.jitter()), asked)
             polls += 1
             if remaining > _polling.LAST_POLL:
@@ -130,11 +154,19 @@ def conclude(snapshot: TaskSnapshot) -> TaskSnapshot:
     return snapshot
 
 
-def _send(request: APIRequest, *, max_retries: int, clock: Clock) -> Flow[APIResponse]:
-    """Send a request, and retry it if that is safe, up to `max_retries` times."""
+def _send(
+    request: APIRequest, attempts: list[Exchange], *, max_retries: int, clock: Clock
+) -> Flow[APIResponse]:
+    """Send a request, and retry it if that is safe, up to `max_retries` times.
+
+    `attempts` holds the exchange that is under way, and none during a pause.
+    """
+    on_late_response = _log_late_task if request.is_submission else None
     attempt = 0
     while True:
-        outcome = yield Send(request, None)
+        exchange = Exchange(max_bytes=_responses.MAX_BYTES, on_late_response=on_late_response)
+        attempts.append(exchange)
+        outcome = yield Send(request, exchange, None)
         if isinstance(outcome, APIResponse) and outcome.is_success and not outcome.fault:
             return outcome  # before anything else can fail, the clock included
         delay = _retries.delay(
@@ -142,5 +174,6 @@ def _send(request: APIRequest, *, max_retries: int, clock: Clock) -> Flow[APIRes
         )
         if delay is None or attempt == max_retries:
             return _retries.settle(outcome, request, now=clock.wall())
+        attempts.clear()
         yield Sleep(delay)
         attempt += 1

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import logging
 import re
-import threading
-import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import httpx
 
-# They log responses: httpx the reason phrase, httpcore the headers and what it could not parse.
-_LOGGERS = ("httpx", "httpcore.http11", "httpcore.http2")
+from ._errors import text_of
 
-_lock = threading.Lock()
-_watching: tuple[weakref.ref[Redactor], ...] = ()
+# They log responses: httpx the reason phrase, httpcore the headers and what it could not parse, and
+# hpack the headers of HTTP/2.
+_LOGGERS = ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "hpack.table")
+
+_MODULES = (
+    "builtins",
+    "zlib",
+    "mountsea_banana.client._exchange",
+    "mountsea_banana.client._threads",
+)
+
+_current: ContextVar[list[Redactor]] = ContextVar("mountsea_banana_redactor", default=[])  # noqa: B039
 
 
 class Redactor:
@@ -31,24 +42,29 @@ class Redactor:
         return self._pattern.search(text) is not None
 
     def error(self, error: Exception) -> Exception:
-        """Return a library's exception, or a copy without the key if its message contains it."""
-        if self.is_in(str(error)):
-            # The copy has no cause or context, which would contain the key as well.
-            clean = self(str(error))
-            try:
+        """Return another library's exception without the key, and without a request that has it."""
+        # The copy has no request, cause, context or note, nor what a class of others may hold.
+        clean = self(text_of(error))
+        is_known = isinstance(error, httpx.HTTPError) or type(error).__module__ in _MODULES
+        with contextlib.suppress(Exception):  # its class needs more than a message
+            if is_known:
                 return type(error)(clean)
-            except TypeError:  # its class needs more than a message
-                return httpx.TransportError(clean)
-        return error
+        return httpx.TransportError(f"{type(error).__name__}: {clean}")
 
-    def watch_logs(self) -> None:
-        """Remove the key from what httpx and httpcore log, for the lifetime of this object."""
-        global _watching
-        with _lock:
-            _watching = (*(each for each in _watching if each()), weakref.ref(self))
-        for name in _LOGGERS:
-            logging.getLogger(name).addFilter(_clean)
-        logging.getLogger("hpack.hpack").addFilter(_drop)
+
+@contextmanager
+def redacting(redact: Redactor | None) -> Iterator[None]:
+    """Remove the key from what httpx and its libraries log in this context, and nowhere else."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_clean)
+    logging.getLogger("hpack.hpack").addFilter(_drop)
+    active = [redact] if redact else []
+    token = _current.set(active)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+        active.clear()  # for tasks that were started in the meantime
 
 
 def _forms(char: str) -> str:
@@ -61,13 +77,12 @@ def _forms(char: str) -> str:
 
 
 def _clean(record: logging.LogRecord) -> bool:
-    for each in _watching:
-        redact = each()
-        if redact and redact.is_in(record.getMessage()):
-            record.msg, record.args = redact(record.getMessage()), None
+    for redact in _current.get():
+        if redact.is_in(message := record.getMessage()):
+            record.msg, record.args = redact(message), None
     return True
 
 
 def _drop(_: logging.LogRecord) -> bool:
     # HTTP/2 compresses headers, so no pattern can find the key in them.
-    return False
+    return not _current.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -66,15 +67,13 @@ class APIResponse:
 
 def read_response(raw: RawResponse, redact: Redactor) -> APIResponse:
     """Read a response: first the task id from the raw body, then the rest without the key."""
-    original = raw.body.decode(json.detect_encoding(raw.body), errors="replace")
+    original = _text(raw.body)
     document = _parse(original)
-    task_id, is_wrapped = _find_task_id(document)
-    if document is None and (match := _TASK_ID.search(original)):
-        task_id = match[1]
+    task_id, is_wrapped = _find_task_id(document, original)
     text = redact(original)
     if text != original:
         document = _parse(text)
-        is_wrapped = _find_task_id(document)[1]
+        is_wrapped = _find_task_id(document, text)[1]
     return APIResponse(
         status_code=raw.status_code,
         headers=httpx.Headers(
@@ -103,8 +102,20 @@ def _parse_int(digits: str) -> float:
         return float(digits)
 
 
-def _find_task_id(document: Any) -> tuple[str | None, bool]:
+def find_task_id(body: bytes) -> str | None:
+    """Return the task id in a response body, complete or not."""
+    text = _text(body)
+    return _find_task_id(_parse(text), text)[0]
+
+
+def _text(body: bytes) -> str:
+    return body.decode(json.detect_encoding(body), errors="replace")
+
+
+def _find_task_id(document: Any, text: str) -> tuple[str | None, bool]:
     """Return the task id, and whether the response is wrapped in `data`."""
+    if document is None and (match := _TASK_ID.search(text)):
+        return match[1], False
     if not isinstance(document, Mapping):
         return None, False
     data = document.get("data")
@@ -189,10 +200,23 @@ def status_error(
     )
 
 
+def redirected_submission(response: APIResponse) -> errors.SubmissionUnknown:
+    """Return the error for a submission that the server processed and redirected."""
+    location = response.headers.get("location", "nowhere")
+    return errors.SubmissionUnknown(
+        f"the submission got the status {response.status_code} and a redirect to {location:.200}, "
+        "which means that the server processed it. It may have been charged: check your account "
+        "before you resend it",
+        task_id=response.task_id,
+    )
+
+
 def unknown_submission(cause: Exception, task_id: str | None) -> errors.SubmissionUnknown:
     """Return the error for a submission that got no complete response."""
     fault = errors.describe(cause)
-    problem = f"the submission was sent, but no complete response was received ({fault}). "
+    problem = (
+        f"the submission may have been sent, but no complete response was received ({fault}). "
+    )
     if task_id:
         problem += f"Task {task_id} was created"
         return errors.SubmissionUnknown(problem, task_id=task_id, hint=errors.Hint.RESUME)
@@ -201,10 +225,16 @@ def unknown_submission(cause: Exception, task_id: str | None) -> errors.Submissi
 
 
 def warn(message: str) -> None:
-    """Warn that the server violated its contract; log it if warnings are errors."""
+    """Warn that the server violated its contract; log it if that fails, so that no task is lost."""
     try:
         warnings.warn(message, errors.ContractWarning, stacklevel=2)
-    except errors.ContractWarning:
+    except Exception:  # warnings are errors, or stderr is closed
+        log(message)
+
+
+def log(message: str) -> None:
+    """Log a warning; a handler that fails must not lose a task."""
+    with contextlib.suppress(Exception):
         _logger.warning("%s", message)
 
 

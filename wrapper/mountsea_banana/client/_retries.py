@@ -12,19 +12,19 @@ import httpx
 
 from . import _errors as errors
 from . import _responses
-from ._exchange import DeadlinePassed
+from ._exchange import DeadlinePassed, Failure
 from ._requests import APIRequest
 from ._responses import APIResponse
 
 # A longer wait is the caller's decision: for a longer Retry-After, the error is raised.
 MAX_RETRY_AFTER = 60.0
+# A server that processed a POST redirects to the result (RFC 9110, section 15.4.4).
+PROCESSED = (301, 302, 303)
 BACKOFF = (0.5, 1.0, 2.0, 4.0, 8.0)
-
-_NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
 
 def delay(
-    outcome: APIResponse | Exception,
+    outcome: APIResponse | Failure,
     request: APIRequest,
     *,
     attempt: int,
@@ -42,29 +42,27 @@ def delay(
             return None
         if asked is not None:
             return asked if asked <= MAX_RETRY_AFTER else None
-    elif request.is_submission and _may_be_charged(outcome, None):
+    elif request.is_submission and outcome.may_have_left:
         return None
     return BACKOFF[min(attempt, len(BACKOFF) - 1)] * (0.75 + jitter / 4)
 
 
 def _may_retry(response: APIResponse, asked: float | None, request: APIRequest) -> bool:
     """Return whether the request may be retried after this response."""
-    if response.is_success:
-        return response.fault is not None and not request.is_submission
+    if response.is_success:  # its body broke off
+        return not request.is_submission
     if response.status_code == 429:
         return True
     may_be_charged = request.is_submission and _may_be_charged(response, asked)
     return response.status_code >= 500 and not may_be_charged
 
 
-def _may_be_charged(outcome: APIResponse | Exception, asked: float | None) -> bool:
-    """Return whether a submission that failed like this may have been accepted anyway.
+def _may_be_charged(response: APIResponse, asked: float | None) -> bool:
+    """Return whether a submission with this response may have been accepted.
 
     `asked` is the response's Retry-After: a 503 that has one means that nothing was accepted.
     """
-    if isinstance(outcome, APIResponse):
-        return outcome.status_code >= 500 and not (outcome.status_code == 503 and asked is not None)
-    return not isinstance(outcome, _NEVER_LEFT)
+    return response.status_code >= 500 and not (response.status_code == 503 and asked is not None)
 
 
 def retry_after(headers: httpx.Headers, now: float) -> float | None:
@@ -78,7 +76,7 @@ def retry_after(headers: httpx.Headers, now: float) -> float | None:
         return None
 
 
-def settle(outcome: APIResponse | Exception, request: APIRequest, *, now: float) -> APIResponse:
+def settle(outcome: APIResponse | Failure, request: APIRequest, *, now: float) -> APIResponse:
     """Return a success; raise the matching error for any other outcome.
 
     Raises SubmissionUnknown, APIConnectionError, APITimeoutError or an APIStatusError.
@@ -86,17 +84,20 @@ def settle(outcome: APIResponse | Exception, request: APIRequest, *, now: float)
     if isinstance(outcome, APIResponse):
         if outcome.is_success:
             return outcome
+        if request.is_submission and outcome.status_code in PROCESSED:
+            raise _responses.redirected_submission(outcome)
         asked = retry_after(outcome.headers, now)
         may_be_charged = request.is_submission and _may_be_charged(outcome, asked)
         raise _responses.status_error(
             outcome, asked, request.task_id, may_be_charged=may_be_charged
         ) from outcome.fault
-    if request.is_submission and _may_be_charged(outcome, None):
-        raise _responses.unknown_submission(outcome, None) from outcome
+    error = outcome.error
+    if request.is_submission and outcome.may_have_left:
+        raise _responses.unknown_submission(error, None) from error
     task_id = request.task_id
     what = f"the poll of task {task_id} got no response" if task_id else "the request was not sent"
-    problem = f"{what} ({errors.describe(outcome)}); nothing was charged"
-    raise _connection_error(outcome)(problem, task_id=task_id) from outcome
+    problem = f"{what} ({errors.describe(error)}); nothing was charged"
+    raise _connection_error(error)(problem, task_id=task_id) from error
 
 
 def _connection_error(cause: Exception) -> type[errors.APIConnectionError]:

@@ -16,7 +16,7 @@ from mountsea_banana._shared.text import shown
 from mountsea_banana._version import __version__
 
 from ._errors import ConfigurationError, Hint
-from ._exchange import Outcome
+from ._exchange import Failure, Outcome
 from ._polling import MAX_INTERVAL, MIN_INTERVAL
 from ._redaction import Redactor
 from ._requests import APIRequest
@@ -29,10 +29,8 @@ DEFAULT_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 class BearerAuth(httpx.Auth):
     """Adds the key to a request as it is sent, so that no request object holds it before."""
 
-    def __init__(self, key: str, redact: Redactor) -> None:
+    def __init__(self, key: str) -> None:
         self._key = key
-        # Keeps the log filters alive: a request can outlive its client.
-        self._redact = redact
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.headers["Authorization"] = f"Bearer {self._key}"
@@ -62,6 +60,7 @@ class Settings:
         headers = {
             **request.arguments.get("headers", {}),
             "Accept": "application/json",
+            "Accept-Encoding": "identity",
             "User-Agent": f"mountsea-banana/{__version__}",
         }
         return {
@@ -71,10 +70,10 @@ class Settings:
             "timeout": self.timeout,
         }
 
-    def read(self, outcome: Outcome) -> APIResponse | Exception:
+    def read(self, outcome: Outcome) -> APIResponse | Failure:
         """Return the outcome of an exchange without the key."""
-        if isinstance(outcome, Exception):
-            return self.redact.error(outcome)
+        if isinstance(outcome, Failure):
+            return Failure(self.redact.error(outcome.error), outcome.may_have_left)
         return read_response(outcome, self.redact)
 
     def check_usable(self, *, is_closed: bool) -> None:
@@ -109,16 +108,14 @@ def settings(
         )
     if clock is not None and not isinstance(clock, Clock):
         raise ConfigurationError(f"clock must be a Clock, not {shown(clock)}")
-    redact = Redactor(key)
-    redact.watch_logs()
     return Settings(
         base_url=_check_base_url(base_url),
         timeout=timeout
         if isinstance(timeout, httpx.Timeout)
         else httpx.Timeout(check_timeout(timeout)),
         max_retries=max_retries,
-        auth=BearerAuth(key, redact),
-        redact=redact,
+        auth=BearerAuth(key),
+        redact=Redactor(key),
         clock=Clock() if clock is None else clock,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from . import _polling
 
@@ -19,7 +19,7 @@ class TaskSnapshot:
     """The id that the submission returned."""
     status: str
     """The vendor's status, such as `processing`."""
-    raw: Mapping[str, Any]
+    raw: Mapping[str, Any] = field(hash=False)
     """The whole response, including fields that the spec does not name."""
 
     @property

@@ -7,11 +7,12 @@ is written twice.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from attrs import frozen
 
+from ._exchange import Exchange
 from ._files import Destination
 from ._images import Image
 from ._requests import APIRequest
@@ -22,16 +23,18 @@ T = TypeVar("T")
 
 @frozen
 class Send:
-    """Send a request to the API; the outcome is an `APIResponse` or an exception."""
+    """Send a request to the API; the outcome is an `APIResponse` or a `Failure`."""
 
     request: APIRequest
+    exchange: Exchange
+    """Notes what happens to the request, so that an interrupted flow knows as well."""
     timeout: float | None
     """Seconds for the whole exchange; None for the client's own limit."""
 
 
 @frozen
 class Download:
-    """Request a public URL without credentials; the outcome is a `RawResponse` or an exception."""
+    """Request a public URL without credentials; the outcome is a `RawResponse` or a `Failure`."""
 
     method: str
     url: str
@@ -39,6 +42,13 @@ class Download:
     max_bytes: int
     timeout: float
     """Seconds for the whole exchange."""
+
+
+@frozen
+class DownloadAll:
+    """Perform downloads side by side; the outcome is the list of their outcomes."""
+
+    downloads: Sequence[Download]
 
 
 @frozen
@@ -65,5 +75,5 @@ class Notify:
     snapshot: TaskSnapshot
 
 
-Step = Send | Download | Write | Sleep | Notify
+Step = Send | Download | DownloadAll | Write | Sleep | Notify
 Flow = Generator[Step, Any, T]

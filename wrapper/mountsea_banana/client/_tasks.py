@@ -1,4 +1,4 @@
-"""Synchronous tasks and their results."""
+"""Synchronous tasks and their results, generated from _async_tasks.py by `make generate`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from attrs import frozen
+from attrs import field, frozen
 
-from . import _downloads, _driver, _flows, _settings
-from ._driver import Driver
+from . import _downloads, _flows, _settings
+from ._driver import Downloader, Driver
 from ._snapshots import TaskSnapshot
+from ._steps import Flow, T
 
 
 @frozen
 class TaskResult(TaskSnapshot):
     """A task as the server described it at one moment."""
 
+    _downloader: Downloader | None = field(default=None, eq=False, repr=False)
+
     @classmethod
-    def _of(cls, snapshot: TaskSnapshot) -> Self:
-        return cls(snapshot.task_id, snapshot.status, snapshot.raw)
+    def _of(cls, snapshot: TaskSnapshot, downloader: Downloader) -> Self:
+        return cls(snapshot.task_id, snapshot.status, snapshot.raw, downloader)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.task_id, self.status, self.raw)
 
     def read(
         self, *, max_bytes: int = _downloads.MAX_BYTES, timeout: float = _downloads.TIMEOUT
@@ -35,7 +41,7 @@ class TaskResult(TaskSnapshot):
             max_bytes=_settings.check_max_bytes(max_bytes),
             timeout=_settings.check_timeout(timeout),
         )
-        return _driver.run(flow).content
+        return self._run(flow).content
 
     def save(
         self,
@@ -58,7 +64,16 @@ class TaskResult(TaskSnapshot):
             max_bytes=_settings.check_max_bytes(max_bytes),
             timeout=_settings.check_timeout(timeout),
         )
-        return _driver.run(flow)
+        return self._run(flow)
+
+    def _run(self, flow: Flow[T]) -> T:
+        if self._downloader:
+            return self._downloader.run(flow)
+        downloader = Downloader()
+        try:
+            return downloader.run(flow)
+        finally:
+            downloader.close()
 
 
 class Task:
@@ -81,7 +96,7 @@ class Task:
         """
         settings = self._driver.settings
         flow = _flows.fetch(self._id, max_retries=settings.max_retries, clock=settings.clock)
-        return TaskResult._of(self._driver.run(flow))
+        return TaskResult._of(self._driver.run(flow), self._driver.downloader)
 
     def wait(
         self,
@@ -110,9 +125,9 @@ class Task:
         )
 
         def notify(snapshot: TaskSnapshot) -> object:
-            return on_update and on_update(TaskResult._of(snapshot))
+            return on_update and on_update(TaskResult._of(snapshot, self._driver.downloader))
 
-        return TaskResult._of(self._driver.run(flow, notify))
+        return TaskResult._of(self._driver.run(flow, notify), self._driver.downloader)
 
     def __repr__(self) -> str:
         return f"Task({self._id!r})"

@@ -216,7 +216,8 @@ class MockAPI:
         if task is None or task.account != account:
             raise Refusal(404, "no such task: use an id that this API key's submissions returned")
         image_url = str(request.url_for("image", task_id=task.id))
-        return JSONResponse(task.poll(image_url), operation.success_status)
+        counts = request.method != "HEAD"  # a HEAD has no effect
+        return JSONResponse(task.poll(image_url, counts=counts), operation.success_status)
 
     async def image(self, request: Request) -> Response:
         """Respond with a task's image. Its URL requires no key."""

@@ -1,0 +1,1227 @@
+"""Whatever happens to one attempt: whether it left is observed, and no id or key gets lost."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+import httpcore
+import httpx
+import mountsea_banana as api
+import pytest
+from mountsea_banana import AsyncNanoBanana, AsyncTaskResult, InstantClock, NanoBanana, TaskResult
+from mountsea_banana.client import _threads
+from mountsea_banana.mock import MockServer
+
+from tests.conftest import KEY as MOCK_KEY
+from tests.faults import (
+    CREATED,
+    ID,
+    JSON,
+    KEY,
+    Fault,
+    FaultServer,
+    Untraced,
+    as_hook,
+    errors,
+    response,
+)
+
+NOWHERE = "http://127.0.0.1:9"
+PNG = b"\x89PNG\r\n\x1a\n"
+SHORT = httpx.Timeout(0.02)
+"""Every phase of an attempt; the attempt itself may take four times as long."""
+
+either = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+each_error = pytest.mark.parametrize("name", errors())
+
+
+def generate(client: Any) -> Any:
+    return client.generate("a cat")
+
+
+def call(
+    url: str,
+    method: Callable[[Any], Any] = generate,
+    *,
+    is_async: bool,
+    hooks: Mapping[str, Callable[[Any], object]] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Any:
+    """Call `method` with a client of a server; return its result.
+
+    `options` are those of the httpx client, and `settings` those of the client.
+    """
+    known = hooks or {}
+    event_hooks = {kind: [as_hook(hook, is_async=is_async)] for kind, hook in known.items()}
+    given: Any = {"timeout": 5, "clock": InstantClock(), "base_url": url, **(settings or {})}
+    options = {"event_hooks": event_hooks, "trust_env": False, **options}
+    if not is_async:
+        with httpx.Client(**options) as http:
+            return method(NanoBanana(KEY, http_client=http, **given))
+
+    async def run() -> Any:
+        async with httpx.AsyncClient(**options) as http:
+            return await method(AsyncNanoBanana(KEY, http_client=http, **given))
+
+    return asyncio.run(run())
+
+
+def reachable(start: object) -> Iterator[object]:
+    """Yield everything that an error leads to, tracebacks excluded."""
+    seen: set[int] = set()
+    found = [start]
+    while found:
+        each = found.pop()
+        if id(each) in seen or isinstance(each, type):
+            continue
+        seen.add(id(each))
+        yield each
+        if isinstance(each, httpx.Headers):
+            found += [each.raw]
+        elif isinstance(each, Mapping):
+            found += [*each.keys(), *each.values()]
+        elif isinstance(each, Sequence) and not isinstance(each, str | bytes):
+            found += each
+        if isinstance(each, BaseException):
+            found += [each.__cause__, each.__context__, each.args, str(each), repr(each)]
+        found += getattr(each, "__dict__", {}).values()
+        for name in ("request", "response", "headers", "_request", "_response"):
+            with suppress(Exception):
+                found.append(getattr(each, name))
+
+
+def assert_no_key(error: BaseException) -> None:
+    """Assert that nothing reachable from an error holds the key."""
+    for each in reachable(error):
+        if isinstance(each, str):
+            assert KEY not in each
+        if isinstance(each, bytes):
+            assert KEY.encode() not in each
+
+
+@pytest.fixture
+def join_workers(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a function that waits until every worker thread that the test started has ended."""
+    monkeypatch.setattr(_threads, "_idle", [])
+    monkeypatch.setattr(_threads, "IDLE_SECONDS", 0.01)
+    before = set(threading.enumerate())
+
+    def join() -> None:
+        for thread in set(threading.enumerate()) - before:
+            if thread.name == "mountsea-banana":
+                thread.join(5)
+                assert not thread.is_alive()
+
+    return join
+
+
+# Hooks.
+
+
+@either
+@each_error
+def test_a_response_hook_that_raises_leaves_a_submission_unknown_and_charged_once(
+    name: str, is_async: bool
+) -> None:
+    def hook(response: httpx.Response) -> None:
+        raise errors()[name](httpx.Request("GET", "https://metrics.example"))
+
+    with FaultServer(CREATED) as server, pytest.raises(api.SubmissionUnknown) as caught:
+        call(server.url, is_async=is_async, hooks={"response": hook})
+    assert (server.posts, server.charged) == (1, 1)
+    assert_no_key(caught.value)
+
+
+@either
+@each_error
+def test_a_request_hook_that_raises_is_never_retried_and_sends_nothing(
+    name: str, is_async: bool
+) -> None:
+    def hook(request: httpx.Request) -> None:
+        raise errors()[name](httpx.Request("GET", "https://metrics.example"))
+
+    clock = InstantClock()
+    with FaultServer(CREATED) as server, pytest.raises(api.NanoBananaError) as caught:
+        call(server.url, is_async=is_async, hooks={"request": hook}, settings={"clock": clock})
+    assert type(caught.value) in (api.SubmissionUnknown, api.APIConnectionError)
+    assert (server.posts, server.charged, clock.sleeps) == (0, 0, [])
+    assert_no_key(caught.value)
+
+
+def raise_for_status(response: httpx.Response) -> None:
+    response.raise_for_status()
+
+
+@either
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (302, api.SubmissionUnknown),
+        (307, api.APIStatusError),
+        (400, api.BadRequestError),
+        (401, api.AuthenticationError),
+        (404, api.NotFoundError),
+        (429, api.RateLimitError),
+        (500, api.SubmissionServerError),
+        (502, api.SubmissionServerError),
+    ],
+)
+def test_raise_for_status_as_a_response_hook_gives_the_error_of_the_status(
+    status: int, expected: type[api.NanoBananaError], is_async: bool
+) -> None:
+    fault = Fault("a status", response(status, {"message": KEY}, f"X-Echo: {KEY}"))
+    with FaultServer(fault) as server, pytest.raises(expected) as caught:
+        call(
+            server.url,
+            is_async=is_async,
+            hooks={"response": raise_for_status},
+            settings={"max_retries": 0},
+        )
+    assert type(caught.value) is expected
+    assert getattr(caught.value, "status_code", status) == status
+    assert server.posts == 1
+    assert_no_key(caught.value)
+
+
+@either
+def test_raise_for_status_as_a_response_hook_lets_a_success_pass(is_async: bool) -> None:
+    with FaultServer(CREATED) as server:
+        assert call(server.url, is_async=is_async, hooks={"response": raise_for_status}).id == "t-1"
+    assert server.charged == 1
+
+
+@either
+def test_raise_for_status_as_a_response_hook_keeps_the_retry_after_a_429(is_async: bool) -> None:
+    clock = InstantClock()
+    with FaultServer(Fault("busy", response(429, b"", "Retry-After: 7")), CREATED) as server:
+        task = call(
+            server.url,
+            is_async=is_async,
+            hooks={"response": raise_for_status},
+            settings={"clock": clock},
+        )
+    assert (task.id, clock.sleeps, server.charged) == ("t-1", [7.0], 1)
+
+
+@either
+def test_raise_for_status_as_a_response_hook_ends_a_wait_for_an_unknown_task_at_once(
+    is_async: bool,
+) -> None:
+    with FaultServer(Fault("unknown", response(404))) as server, pytest.raises(api.NotFoundError):
+        call(
+            server.url,
+            lambda client: client.task("t-1").wait(),
+            is_async=is_async,
+            hooks={"response": raise_for_status},
+        )
+    assert len(server.requests) == 1
+
+
+@either
+def test_the_status_of_another_servers_response_is_not_that_of_the_submission(
+    is_async: bool,
+) -> None:
+    def hook(response: httpx.Response) -> None:
+        other = httpx.Response(429, request=httpx.Request("POST", "https://metrics.example"))
+        other.raise_for_status()
+
+    with FaultServer(CREATED) as server, pytest.raises(api.SubmissionUnknown) as caught:
+        call(server.url, is_async=is_async, hooks={"response": hook})
+    assert (server.posts, server.charged) == (1, 1)
+    assert_no_key(caught.value)
+
+
+@either
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_a_response_hook_may_read_the_body_first(encoding: str, is_async: bool) -> None:
+    async def read(response: httpx.Response) -> None:
+        await response.aread()
+
+    hooks: Any = [read if is_async else httpx.Response.read]
+    body = json.dumps(ID).encode()
+    text = response(
+        201, gzip.compress(body) if encoding == "gzip" else body, f"Content-Encoding: {encoding}"
+    )
+    with FaultServer(Fault("created", text, charges=True)) as server:
+        assert call(server.url, is_async=is_async, event_hooks={"response": hooks}).id == "t-1"
+    assert server.charged == 1
+
+
+@either
+def test_a_response_hook_that_streams_the_body_leaves_a_submission_unknown(is_async: bool) -> None:
+    async def stream(response: httpx.Response) -> None:
+        async for _ in response.aiter_bytes():
+            pass
+
+    hooks: Any = [stream if is_async else lambda response: list(response.iter_bytes())]
+    with FaultServer(CREATED) as server, pytest.raises(api.SubmissionUnknown):
+        call(server.url, is_async=is_async, event_hooks={"response": hooks})
+    assert (server.posts, server.charged) == (1, 1)
+
+
+# Transports.
+
+
+@either
+def test_a_transport_that_maps_resets_to_connect_timeouts_sends_once(is_async: bool) -> None:
+    def map_error(error: Exception) -> Exception:
+        return httpx.ConnectTimeout("reset")
+
+    fault = Fault("reset before the response", charges=True, resets=True)
+    with FaultServer(fault) as server, pytest.raises(api.SubmissionUnknown) as caught:
+        call(server.url, is_async=is_async, transport=Untraced(map_error))
+    assert (server.posts, server.charged) == (1, 1)
+    assert_no_key(caught.value)
+
+
+@either
+@each_error
+def test_an_error_of_a_foreign_transport_after_a_charge_is_unknown_and_not_retried(
+    name: str, is_async: bool
+) -> None:
+    charged: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        charged.append(request)
+        raise errors()[name](request)
+
+    with pytest.raises(api.SubmissionUnknown) as caught:
+        call(NOWHERE, is_async=is_async, transport=httpx.MockTransport(handle))
+    assert len(charged) == 1
+    assert_no_key(caught.value)
+
+
+@either
+def test_a_transport_with_retries_reports_a_closed_port_as_not_sent(
+    is_async: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep_async(self: object, seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(httpcore.SyncBackend, "sleep", lambda _, seconds: pauses.append(seconds))
+    monkeypatch.setattr(httpcore.AnyIOBackend, "sleep", sleep_async)
+    kind = httpx.AsyncHTTPTransport if is_async else httpx.HTTPTransport
+    clock = InstantClock()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with pytest.raises(api.APIConnectionError, match=r"not sent .* nothing was charged") as caught:
+        call(url, is_async=is_async, transport=kind(retries=3), settings={"clock": clock})
+    assert (len(clock.sleeps), pauses) == (2, [0, 0.5, 1] * 3)
+    assert_no_key(caught.value)
+
+
+@either
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_client_that_follows_redirects_does_not_follow_that_of_a_submission(
+    status: int, is_async: bool
+) -> None:
+    moved = response(status, b"", "Location: http://127.0.0.1:1/dead")
+    with (
+        FaultServer(Fault("processed", moved, charges=True)) as server,
+        pytest.raises(
+            api.SubmissionUnknown, match=r"redirect to http://127\.0\.0\.1:1/dead"
+        ) as caught,
+    ):
+        call(server.url, is_async=is_async, follow_redirects=True)
+    assert (server.posts, server.charged) == (1, 1)
+    assert_no_key(caught.value)
+
+
+@either
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_submission_that_must_be_sent_elsewhere_is_a_status_error(
+    status: int, is_async: bool
+) -> None:
+    moved = response(status, b"", "Location: /elsewhere")
+    with FaultServer(Fault("moved", moved)) as server, pytest.raises(api.APIStatusError) as caught:
+        call(server.url, is_async=is_async, follow_redirects=True)
+    assert (caught.value.status_code, server.posts) == (status, 1)
+
+
+@either
+def test_a_dead_proxy_means_that_nothing_was_sent(is_async: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        proxy = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    clock = InstantClock()
+    with pytest.raises(api.APIConnectionError, match="not sent"):
+        call("https://api.example", is_async=is_async, proxy=proxy, settings={"clock": clock})
+    assert len(clock.sleeps) == 2
+
+
+@either
+def test_requests_that_a_tool_recorded_keep_their_authorization(is_async: bool) -> None:
+    recorded: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        recorded.append(request)
+        return httpx.Response(201, json=ID)
+
+    assert call(NOWHERE, is_async=is_async, transport=httpx.MockTransport(handle)).id == "t-1"
+    assert [request.headers["Authorization"] for request in recorded] == [f"Bearer {KEY}"]
+
+
+@either
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, pytest.fail.Exception])
+@pytest.mark.parametrize("place", ["transport", "request", "response"])
+def test_an_exit_or_a_failed_test_propagates_from_a_transport_and_from_hooks(
+    place: str, error: type[BaseException], is_async: bool
+) -> None:
+    def fail(message: object) -> httpx.Response:
+        raise error("mine")
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(201, json=ID)
+
+    transport = httpx.MockTransport(fail if place == "transport" else respond)
+    hooks = {} if place == "transport" else {place: fail}
+    with pytest.raises(error, match="mine"):
+        call(NOWHERE, is_async=is_async, transport=transport, hooks=hooks)
+
+
+# Giving an attempt up.
+
+
+@either
+def test_a_name_look_up_that_outlives_its_attempt_sends_nothing(
+    is_async: bool, monkeypatch: pytest.MonkeyPatch, join_workers: Callable[[], None]
+) -> None:
+    look_up, returns = socket.getaddrinfo, threading.Event()
+    looked_up = []
+
+    def slow(host: Any, port: Any, *options: Any, **more: Any) -> Any:
+        found = look_up("127.0.0.1", port, socket.AF_INET, socket.SOCK_STREAM)
+        assert returns.wait(5)
+        looked_up.append(host)
+        return found
+
+    def attempt(client: NanoBanana) -> api.NanoBananaError:
+        with pytest.raises(api.APITimeoutError, match="not sent") as caught:
+            client.generate("a cat")
+        returns.set()
+        return caught.value
+
+    async def attempt_async(client: AsyncNanoBanana) -> api.NanoBananaError:
+        with pytest.raises(api.APITimeoutError, match="not sent") as caught:
+            await client.generate("a cat")
+        returns.set()
+        return caught.value
+
+    settings = {"timeout": SHORT, "max_retries": 0}
+    with FaultServer(CREATED) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        monkeypatch.setattr(socket, "getaddrinfo", slow)
+        error = call(
+            url, attempt_async if is_async else attempt, is_async=is_async, settings=settings
+        )
+        join_workers()
+        assert [str(host) for host in looked_up] in (["localhost"], ["b'localhost'"])
+        assert (server.requests, server.charged) == ([], 0)
+    assert_no_key(error)
+
+
+class Watched(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A response body that calls `on_chunk` once a chunk of it was received."""
+
+    def __init__(self, stream: Any, on_chunk: Callable[[], object]) -> None:
+        self._stream, self._on_chunk = stream, on_chunk
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            yield chunk
+            self._on_chunk()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            yield chunk
+            self._on_chunk()
+
+    def close(self) -> None:
+        self._stream.close()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class WatchedTransport(httpx.HTTPTransport):
+    def __init__(self, on_chunk: Callable[[], object]) -> None:
+        super().__init__()
+        self._on_chunk = on_chunk
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        got = super().handle_request(request)
+        stream = Watched(got.stream, self._on_chunk)
+        return httpx.Response(
+            got.status_code, headers=got.headers, stream=stream, extensions=got.extensions
+        )
+
+
+class AsyncWatchedTransport(httpx.AsyncHTTPTransport):
+    def __init__(self, on_chunk: Callable[[], object]) -> None:
+        super().__init__()
+        self._on_chunk = on_chunk
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        got = await super().handle_async_request(request)
+        stream = Watched(got.stream, self._on_chunk)
+        return httpx.Response(
+            got.status_code, headers=got.headers, stream=stream, extensions=got.extensions
+        )
+
+
+HALF = Fault(
+    "the id, then nothing",
+    response(201, b'{"taskId": "t-1"', JSON, length=999),
+    charges=True,
+    stalls=True,
+)
+NOTE = "a submission was interrupted, but created task t-1: resume it by its id"
+
+
+def test_ctrl_c_after_the_id_arrived_notes_and_logs_the_id(
+    caplog: pytest.LogCaptureFixture, join_workers: Callable[[], None]
+) -> None:
+    received = threading.Event()
+
+    def press() -> None:
+        assert received.wait(5)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    helper = threading.Thread(target=press)
+    helper.start()
+    with FaultServer(HALF) as server, pytest.raises(KeyboardInterrupt) as caught:
+        call(server.url, is_async=False, transport=WatchedTransport(received.set))
+    helper.join()
+    assert caught.value.__notes__ == [NOTE]
+    assert NOTE in caplog.messages
+    assert server.posts == 1
+    join_workers()
+
+
+def test_a_cancellation_after_the_id_arrived_notes_and_logs_the_id(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def run() -> None:
+        received = asyncio.Event()
+        async with httpx.AsyncClient(transport=AsyncWatchedTransport(received.set)) as http:
+            client = AsyncNanoBanana(KEY, base_url=server.url, http_client=http)
+            submission = asyncio.ensure_future(client.generate("a cat"))
+            await asyncio.wait_for(received.wait(), 5)
+            submission.cancel()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await submission
+        assert caught.value.__notes__ == [NOTE]
+
+    with FaultServer(HALF) as server:
+        asyncio.run(run())
+    assert NOTE in caplog.messages
+    assert server.posts == 1
+
+
+@either
+def test_a_deadline_after_the_id_arrived_has_the_id_in_its_error(is_async: bool) -> None:
+    with FaultServer(HALF) as server, pytest.raises(api.SubmissionUnknown) as caught:
+        call(server.url, is_async=is_async, settings={"timeout": httpx.Timeout(0.02, read=0.1)})
+    assert caught.value.task_id == "t-1"
+    assert server.posts == 1
+    assert_no_key(caught.value)
+
+
+def test_an_abandoned_submission_on_a_foreign_transport_logs_its_id_once_it_completes(
+    caplog: pytest.LogCaptureFixture, join_workers: Callable[[], None]
+) -> None:
+    responds = threading.Event()
+    requests = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        assert responds.wait(5)
+        return httpx.Response(201, json=ID)
+
+    with pytest.raises(api.SubmissionUnknown):
+        call(
+            NOWHERE,
+            is_async=False,
+            transport=httpx.MockTransport(handle),
+            settings={"timeout": SHORT},
+        )
+    assert caplog.messages == []
+    responds.set()
+    join_workers()
+    assert caplog.messages == ["an abandoned submission created task t-1: resume it by its id"]
+    assert len(requests) == 1
+
+
+def test_an_abandoned_poll_that_completes_logs_nothing(
+    caplog: pytest.LogCaptureFixture, join_workers: Callable[[], None]
+) -> None:
+    responds = threading.Event()
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert responds.wait(5)
+        return httpx.Response(200, json={**ID, "status": "pending"})
+
+    with pytest.raises(api.APITimeoutError, match="nothing was charged"):
+        call(
+            NOWHERE,
+            lambda client: client.task("t-1").fetch(),
+            is_async=False,
+            transport=httpx.MockTransport(handle),
+            settings={"timeout": SHORT, "max_retries": 0},
+        )
+    responds.set()
+    join_workers()
+    assert caplog.messages == []
+
+
+def test_without_a_thread_nothing_is_sent(
+    monkeypatch: pytest.MonkeyPatch, join_workers: Callable[[], None]
+) -> None:
+    def fail(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with FaultServer(CREATED) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fail)
+            with pytest.raises(api.APIConnectionError, match=r"not sent .*can't start new thread"):
+                call(server.url, is_async=False)
+        assert (server.posts, server.charged) == (0, 0)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts the files in /proc")
+@either
+def test_deadlines_on_trickling_responses_leave_no_thread_and_no_socket(
+    is_async: bool, join_workers: Callable[[], None]
+) -> None:
+    deadlines = 20
+    # A byte every 5 ms, so httpx's own read timeout never strikes.
+    timeout = httpx.Timeout(0.01, read=0.05)
+    trickle = attrs.evolve(CREATED, text=CREATED.text[:-1] + b" " * 10_000, trickles=True)
+
+    def strike(client: NanoBanana) -> list[str | None]:
+        return [problem_of(lambda: client.generate("a cat")) for _ in range(deadlines)]
+
+    async def strike_async(client: AsyncNanoBanana) -> list[str | None]:
+        found: list[str | None] = []
+        for _ in range(deadlines):
+            with pytest.raises(api.SubmissionUnknown) as caught:
+                await client.generate("a cat")
+            found.append(caught.value.problem)
+        return found
+
+    def problem_of(submit: Callable[[], object]) -> str | None:
+        with pytest.raises(api.SubmissionUnknown) as caught:
+            submit()
+        return caught.value.problem
+
+    with FaultServer(trickle) as server:
+        before = open_files()
+        problems = call(
+            server.url,
+            strike_async if is_async else strike,
+            is_async=is_async,
+            settings={"timeout": timeout},
+        )
+        assert sum("the deadline passed" in str(each) for each in problems) > deadlines / 2
+        join_workers()
+        for _ in range(100):
+            if open_files() <= before:
+                break
+            threading.Event().wait(0.01)
+        assert open_files() <= before
+    assert server.charged == deadlines
+
+
+def test_one_worker_thread_is_reused(
+    banana_server: MockServer, join_workers: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_threads, "IDLE_SECONDS", 5)
+    started = []
+
+    class Worker(_threads._Worker):
+        def __init__(self) -> None:
+            super().__init__()
+            started.append(self)
+
+    monkeypatch.setattr(_threads, "_Worker", Worker)
+    with NanoBanana(MOCK_KEY, base_url=banana_server.url) as client:
+        for _ in range(10):
+            client.generate("a cat")
+            for _ in range(1000):  # a worker is idle soon after it handed the response over
+                if _threads._idle:
+                    break
+                threading.Event().wait(0.001)
+    assert len(started) == 1
+    started[0].jobs.put(lambda: setattr(_threads, "IDLE_SECONDS", 0.01))
+
+
+@either
+def test_a_closed_stderr_does_not_lose_the_id_of_a_response_with_the_wrong_status(
+    is_async: bool,
+) -> None:
+    program = f"""
+        import asyncio, sys, httpx
+        from mountsea_banana import AsyncNanoBanana, NanoBanana
+
+        transport = httpx.MockTransport(lambda _: httpx.Response(200, json={{"taskId": "t-1"}}))
+        options = {{"api_key": "k", "base_url": "https://api.example"}}
+
+        async def run():
+            async with httpx.AsyncClient(transport=transport) as http:
+                client = AsyncNanoBanana(http_client=http, **options)
+                return await client.generate("a cat")
+
+        sys.stderr.close()
+        if {is_async}:
+            task = asyncio.run(run())
+        else:
+            http = httpx.Client(transport=transport)
+            task = NanoBanana(http_client=http, **options).generate("a cat")
+        print(task.id)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        text=True,
+    )
+    assert (done.stdout, done.returncode) == ("t-1\n", 0)
+
+
+def test_a_coroutine_without_an_asyncio_loop_gets_a_configuration_error() -> None:
+    client = AsyncNanoBanana(KEY, base_url=NOWHERE)
+    submission = client.generate("a cat")
+    with pytest.raises(api.ConfigurationError, match="asyncio event loop"):
+        submission.send(None)
+
+
+def test_trio_gets_a_configuration_error() -> None:
+    trio = pytest.importorskip("trio")
+
+    async def run() -> None:
+        with pytest.raises(api.ConfigurationError, match="asyncio event loop"):
+            await AsyncNanoBanana(KEY, base_url=NOWHERE).generate("a cat")
+
+    trio.run(run)
+
+
+# Content-Encoding.
+
+
+def zipped(data: bytes, times: int = 1) -> bytes:
+    for _ in range(times):
+        data = gzip.compress(data)
+    return data
+
+
+BODY = json.dumps(ID).encode()
+
+
+@either
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", zipped(BODY)),
+        ("GZIP", zipped(BODY)),
+        ("x-gzip", zipped(BODY)),
+        ("deflate", zlib.compress(BODY)),
+        ("gzip, gzip", zipped(BODY, 2)),
+        ("deflate, identity, gzip", zipped(zlib.compress(BODY))),
+        ("identity", BODY),
+        ("unheard-of", BODY),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_compressed_response_keeps_its_id(encoding: str, body: bytes, is_async: bool) -> None:
+    text = response(201, body, JSON, f"Content-Encoding: {encoding}")
+    with FaultServer(Fault("compressed", text, charges=True)) as server:
+        assert call(server.url, is_async=is_async).id == "t-1"
+    assert server.charged == 1
+
+
+@either
+def test_a_compressed_response_that_breaks_off_keeps_its_id(is_async: bool) -> None:
+    packer = zlib.compressobj(wbits=31)
+    start = packer.compress(BODY[:-1]) + packer.flush(zlib.Z_SYNC_FLUSH)
+    text = response(201, start, JSON, "Content-Encoding: gzip", length=999)
+    with (
+        FaultServer(Fault("broken", text, charges=True)) as server,
+        pytest.raises(api.SubmissionUnknown) as caught,
+    ):
+        call(server.url, is_async=is_async)
+    assert caught.value.task_id == "t-1"
+
+
+@either
+def test_a_compressed_response_without_bounds_is_an_unknown_submission(is_async: bool) -> None:
+    bomb = zipped(b" " * 200_000_000, 2)
+    text = response(201, bomb, JSON, "Content-Encoding: gzip, gzip")
+    with FaultServer(Fault("a bomb", text, charges=True)) as server:
+        tracemalloc.start()
+        try:
+            with pytest.raises(api.SubmissionUnknown, match="longer than") as caught:
+                call(server.url, is_async=is_async)
+            assert tracemalloc.get_traced_memory()[1] < 100_000_000
+        finally:
+            tracemalloc.stop()
+    assert server.charged == 1
+    assert_no_key(caught.value)
+
+
+@either
+def test_a_download_rejects_a_compressed_image_without_reading_it(is_async: bool) -> None:
+    bomb = response(200, zipped(b" " * 10_000_000, 2), "Content-Encoding: gzip, gzip")
+    with FaultServer(Fault("a bomb", bomb)) as server:
+        kind: Any = AsyncTaskResult if is_async else TaskResult
+        result = kind("t-1", "completed", {"result": {"imageUrls": [f"{server.url}/a.png"]}})
+        tracemalloc.start()
+        try:
+            with pytest.raises(api.DownloadError, match="Content-Encoding 'gzip, gzip'") as caught:
+                asyncio.run(result.read(max_bytes=1000)) if is_async else result.read(
+                    max_bytes=1000
+                )
+            assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        finally:
+            tracemalloc.stop()
+    assert caught.value.task_id == "t-1"
+    assert b"accept-encoding: identity" in server.requests[0].lower()
+
+
+def test_an_attempt_given_up_before_its_worker_starts_sends_nothing(
+    join_workers: Callable[[], None],
+) -> None:
+    charged: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        charged.append(request)
+        return httpx.Response(201, json=ID)
+
+    transport = httpx.MockTransport(handle)
+    with pytest.raises(api.NanoBananaError) as caught:
+        call(NOWHERE, is_async=False, transport=transport, settings={"timeout": 0})
+    join_workers()
+    is_unknown = isinstance(caught.value, api.SubmissionUnknown)
+    assert not charged or (len(charged) == 1 and is_unknown)
+
+
+@either
+def test_an_exception_that_causes_itself_is_a_documented_error(is_async: bool) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        error = httpx.ReadError("loop")
+        raise error from error
+
+    with pytest.raises(api.SubmissionUnknown, match="ReadError: loop"):
+        call(NOWHERE, is_async=is_async, transport=httpx.MockTransport(handle))
+
+
+@either
+@pytest.mark.parametrize("is_hook", [False, True], ids=["transport", "hook"])
+def test_a_status_error_whose_response_has_no_request_is_a_documented_error(
+    is_hook: bool, is_async: bool
+) -> None:
+    def fail(_: Any) -> Any:
+        request = httpx.Request("GET", "http://a")
+        raise httpx.HTTPStatusError("x", request=request, response=httpx.Response(503))
+
+    transport = httpx.MockTransport((lambda _: httpx.Response(201, json=ID)) if is_hook else fail)
+    hooks = {"response": fail} if is_hook else {}
+    with pytest.raises(api.SubmissionUnknown, match="HTTPStatusError: x"):
+        call(NOWHERE, is_async=is_async, transport=transport, hooks=hooks)
+
+
+@either
+def test_the_cause_of_a_hooks_own_error_does_not_hold_the_key(is_async: bool) -> None:
+    class Mine(Exception):
+        pass
+
+    def hook(received: httpx.Response) -> None:
+        try:
+            received.raise_for_status()
+        except httpx.HTTPStatusError as error:
+            raise Mine("no") from error
+
+    with (
+        FaultServer(Fault("no", response(400))) as server,
+        pytest.raises(api.NanoBananaError) as caught,
+    ):
+        call(server.url, is_async=is_async, hooks={"response": hook})
+    assert_no_key(caught.value)
+
+
+@either
+@pytest.mark.parametrize("status", [407, 502])
+def test_a_proxy_that_refuses_to_connect_means_that_nothing_was_sent(
+    status: int, is_async: bool
+) -> None:
+    with (
+        FaultServer(Fault("refuses", response(status))) as proxy,
+        pytest.raises(api.APIConnectionError, match="not sent"),
+    ):
+        call("https://api.example", is_async=is_async, proxy=proxy.url)
+
+
+def _raw_deflate(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+@either
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("deflate", _raw_deflate(b'{"taskId": "t-1"}')),
+        ("deflate", zlib.compress(b'{"taskId": "t-1"}')),
+        ("gzip", gzip.compress(b'{"taskId"') + gzip.compress(b': "t-1"}')),
+        ("gzip", gzip.compress(b'{"taskId": "t-1", "pad": "' + b"x" * 50_000 + b'"}')),
+        ("klingon", b'{"taskId": "t-1"}'),
+    ],
+    ids=["raw deflate", "deflate", "two members", "long", "unknown"],
+)
+def test_an_encoded_response_keeps_its_id(encoding: str, body: bytes, is_async: bool) -> None:
+    fault = Fault("encoded", response(201, body, f"Content-Encoding: {encoding}"), charges=True)
+    with FaultServer(fault) as server:
+        assert call(server.url, is_async=is_async).id == "t-1"
+
+
+@either
+def test_a_damaged_end_of_an_encoded_response_does_not_lose_the_id(is_async: bool) -> None:
+    body = bytearray(gzip.compress(json.dumps(ID).encode()))
+    body[-6] ^= 1
+    fault = Fault("damaged", response(201, bytes(body), "Content-Encoding: gzip"), charges=True)
+    with FaultServer(fault) as server, pytest.raises(api.SubmissionUnknown) as caught:
+        call(server.url, is_async=is_async)
+    assert caught.value.task_id == "t-1"
+
+
+class _Odd(httpx.TransportError):
+    def __init__(self, code: int) -> None:
+        super().__init__({1: "one"}[code])
+
+
+class _Mute(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no text")
+
+
+@either
+@pytest.mark.parametrize("make", [lambda: _Odd(1), _Mute], ids=["no copy", "no text"])
+def test_an_odd_exception_of_a_transport_is_a_documented_error(
+    make: Callable[[], Exception], is_async: bool
+) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        raise make()
+
+    with pytest.raises(api.SubmissionUnknown):
+        call(NOWHERE, is_async=is_async, transport=httpx.MockTransport(handle))
+
+
+def test_an_error_of_a_signal_handler_gives_the_attempt_up(
+    monkeypatch: pytest.MonkeyPatch, join_workers: Callable[[], None]
+) -> None:
+    look_up, returns, looks = socket.getaddrinfo, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        looks.set()
+        returns.wait(5)
+        return look_up(*arguments, **options)
+
+    def interrupt() -> None:
+        looks.wait(5)
+        os.kill(os.getpid(), signal.SIGALRM)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("alarm")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    before = signal.signal(signal.SIGALRM, fail)
+    thread = threading.Thread(target=interrupt)
+    try:
+        with (
+            FaultServer(CREATED) as server,
+            httpx.Client(trust_env=False) as http,
+            NanoBanana(KEY, base_url=server.url, http_client=http, timeout=5) as banana,
+        ):
+            thread.start()
+            with pytest.raises(RuntimeError, match="alarm") as caught:
+                banana.generate("a cat")
+            returns.set()
+            join_workers()
+            assert server.posts == 0
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        thread.join()
+    assert caught.value.__notes__ == ["a submission was interrupted, and nothing was charged"]
+
+
+class _Untouchable:
+    """A connection that nobody may shut down."""
+
+    def get_extra_info(self, _: str) -> object:
+        raise AssertionError("the connection is shared")
+
+
+@pytest.mark.parametrize(
+    "event", ["http2.send_connection_init.started", "http11.response_closed.started"]
+)
+def test_a_deadline_leaves_a_connection_alone_that_others_may_use(
+    event: str, join_workers: Callable[[], None]
+) -> None:
+    returns = threading.Event()
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        trace = request.extensions["trace"]
+        trace("connection.connect_tcp.started", {})
+        trace("connection.connect_tcp.complete", {"return_value": _Untouchable()})
+        trace(event, {})
+        returns.wait(5)
+        return httpx.Response(201, json=ID)
+
+    settings = {"timeout": SHORT, "max_retries": 0}
+    with pytest.raises(api.NanoBananaError, match="DeadlinePassed"):
+        call(
+            NOWHERE,
+            is_async=False,
+            transport=httpx.MockTransport(handle),
+            settings=settings,
+        )
+    returns.set()
+    join_workers()
+
+
+@either
+def test_a_status_error_whose_body_is_too_long_has_that_as_its_cause(is_async: bool) -> None:
+    def hook(received: httpx.Response) -> None:
+        received.read()
+        received.raise_for_status()
+
+    async def hook_async(received: httpx.Response) -> None:
+        await received.aread()
+        received.raise_for_status()
+
+    fault = Fault("long", response(400, b" " * (9 << 20)))
+    hooks: Any = [hook_async if is_async else hook]
+    with FaultServer(fault) as server, pytest.raises(api.BadRequestError) as caught:
+        call(server.url, is_async=is_async, event_hooks={"response": hooks})
+    assert "longer than" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("has_a_job", [False, True])
+def test_an_idle_worker_ends(monkeypatch: pytest.MonkeyPatch, has_a_job: bool) -> None:
+    monkeypatch.setattr(_threads, "IDLE_SECONDS", 0.01)
+    worker = _threads._Worker()
+    worker.start()
+    if has_a_job:
+        worker.jobs.put(lambda: None)
+    worker.join(5)
+    assert not worker.is_alive()
+    assert worker not in _threads._idle
+
+
+FORKS = """
+import os, sys
+from mountsea_banana import NanoBanana
+
+def submit():
+    with NanoBanana(sys.argv[1], base_url=sys.argv[2], timeout=5) as banana:
+        return banana.generate("a cat").id
+
+submit()  # leaves an idle worker behind, which does not exist in the child
+child = os.fork()
+if not child:
+    os._exit(0 if submit() == "t-1" else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_has_workers_of_its_own() -> None:
+    with FaultServer(CREATED) as server:
+        command = [sys.executable, "-c", FORKS, KEY, server.url]
+        subprocess.run(command, check=True, timeout=60)
+    assert server.charged == 2
+
+
+@either
+@pytest.mark.parametrize(
+    "body",
+    [
+        gzip.compress(gzip.compress(b"") * 20_000),
+        gzip.compress(gzip.compress(b" " * (17 << 20))),
+    ],
+    ids=["empty members", "spaces"],
+)
+def test_nested_encodings_cannot_expand_without_bounds(body: bytes, is_async: bool) -> None:
+    fault = Fault("nested", response(201, body, "Content-Encoding: gzip, gzip"), charges=True)
+    with FaultServer(fault) as server, pytest.raises(api.SubmissionUnknown):
+        call(server.url, is_async=is_async)
+
+
+class Failover(httpx.BaseTransport):
+    """Sends a request without its extensions to another server if the first is down."""
+
+    def __init__(self, backup: str) -> None:
+        self._transport = httpx.HTTPTransport()
+        self._backup = backup
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return self._transport.handle_request(request)
+        except httpx.TransportError as first:
+            url = self._backup + request.url.path
+            again = httpx.Request("POST", url, headers=request.headers, content=request.content)
+            try:
+                return self._transport.handle_request(again)
+            except httpx.TransportError:
+                raise first from first.__cause__
+
+
+def test_a_transport_with_ways_of_its_own_is_never_trusted_to_have_sent_nothing() -> None:
+    with FaultServer(Fault("drops", charges=True)) as server:
+        http = httpx.Client(transport=Failover(server.url))
+        client = NanoBanana(KEY, base_url=NOWHERE, http_client=http, clock=InstantClock())
+        with pytest.raises(api.SubmissionUnknown):
+            client.generate("a cat")
+    assert (server.posts, server.charged) == (1, 1)
+
+
+def test_a_shielded_request_that_outlives_its_cancellation_does_not_leave() -> None:
+    class Shield(httpx.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            self.task = asyncio.ensure_future(super().handle_async_request(request))
+            return await asyncio.shield(self.task)
+
+    async def run(url: str) -> BaseException:
+        transport, looks = Shield(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        look_up, returns = loop.getaddrinfo, asyncio.Event()
+
+        async def slow(*arguments: Any, **options: Any) -> Any:
+            looks.set()
+            await returns.wait()
+            return await look_up(*arguments, **options)
+
+        loop.getaddrinfo = slow  # type: ignore[method-assign]
+        http = httpx.AsyncClient(transport=transport)
+        client = AsyncNanoBanana(KEY, base_url=url, http_client=http)
+        submission = asyncio.create_task(client.generate("a cat"))
+        await looks.wait()
+        submission.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await submission
+        returns.set()
+        await asyncio.wait([transport.task])
+        return caught.value
+
+    with FaultServer(CREATED) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        interrupt = asyncio.run(run(url))
+    assert "may have been accepted and charged" in interrupt.__notes__[0]
+    assert (server.posts, server.charged) == (0, 0)
+
+
+def read(raw: Mapping[str, Any], *, is_async: bool) -> bytes:
+    if is_async:
+        return asyncio.run(AsyncTaskResult("t-1", "completed", raw).read())
+    return TaskResult("t-1", "completed", raw).read()
+
+
+@either
+def test_the_body_of_a_redirect_is_not_read(is_async: bool) -> None:
+    redirect = response(302, b" " * 100, "Location: /b", length=10**9)
+    image = response(200, PNG, "Content-Type: image/png")
+    with FaultServer(Fault("redirect", redirect), Fault("image", image)) as server:
+        raw = {"result": {"imageUrls": [f"{server.url}/a.png"]}}
+        content = read(raw, is_async=is_async)
+    assert content == PNG
+    assert [each.split()[1] for each in server.requests] == [b"/a.png", b"/b"]
+
+
+@either
+def test_endless_redirects_end(is_async: bool) -> None:
+    with FaultServer(Fault("redirect", response(302, b"", "Location: /a.png"))) as server:
+        raw = {"result": {"imageUrls": [f"{server.url}/a.png"]}}
+        with pytest.raises(api.DownloadError, match="302"):
+            read(raw, is_async=is_async)
+    assert len(server.requests) == 21
+
+
+def test_downloads_keep_no_cookies() -> None:
+    image = response(200, PNG, "Content-Type: image/png", "Set-Cookie: a=b")
+    with FaultServer(Fault("image", image)) as server, NanoBanana(KEY, base_url=NOWHERE) as banana:
+        for _ in range(2):
+            raw = {"result": {"imageUrls": [f"{server.url}/a.png"]}}
+            TaskResult("t-1", "completed", raw, banana._driver.downloader).read()
+    assert not [each for each in server.requests if b"cookie" in each.lower()]
+
+
+@either
+def test_what_an_exception_of_a_transport_holds_is_not_reachable(is_async: bool) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        key = request.headers["Authorization"]
+        raise ExceptionGroup("all failed", [ValueError(f"bad header {key}")])
+
+    with pytest.raises(api.SubmissionUnknown) as caught:
+        call(NOWHERE, is_async=is_async, transport=httpx.MockTransport(handle))
+    assert KEY not in repr(caught.value.__cause__)
+    assert_no_key(caught.value)
+
+
+class _Wild(Exception):
+    @property
+    def response(self) -> object:
+        raise ValueError("none")
+
+
+@either
+def test_an_exception_with_a_wild_response_is_a_documented_error(is_async: bool) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        raise _Wild("x")
+
+    with pytest.raises(api.SubmissionUnknown, match="_Wild: x"):
+        call(NOWHERE, is_async=is_async, transport=httpx.MockTransport(handle))
+
+
+def test_image_checks_at_the_shutdown_of_the_interpreter_are_made_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Pool:
+        def __init__(self, _: int) -> None:
+            pass
+
+        def map(self, *_: object) -> object:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+        def shutdown(self, **_: object) -> None:
+            pass
+
+    monkeypatch.setattr("mountsea_banana.client._driver.ThreadPoolExecutor", Pool)
+    image = response(200, PNG, "Content-Type: image/png")
+    with (
+        FaultServer(Fault("image", image)) as images,
+        FaultServer(CREATED) as server,
+        NanoBanana(KEY, base_url=server.url) as banana,
+    ):
+        urls = [f"{images.url}/a.png", f"{images.url}/b.png"]
+        assert banana.edit("red", urls, check_images=True).id == "t-1"

@@ -1,0 +1,234 @@
+"""Carrying out an exchange with httpx: the only module that talks to a network.
+
+Failures are not raised but noted in the exchange; `_retries` decides about them.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, TypeVar
+
+import httpx
+
+from mountsea_banana._shared.hosts import is_plain_loopback
+
+from . import _threads
+from ._errors import ConfigurationError
+from ._exchange import DeadlinePassed, Exchange, Outcome
+from ._redaction import Redactor, redacting
+from ._steps import Download
+
+MAX_REDIRECTS = 20
+
+Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
+
+
+def make_client(kind: type[Client], url: str, **options: Any) -> Client:
+    """Return a client for a server, with `options` of httpx.
+
+    Raises ConfigurationError if the environment allows none. Plain http to this machine bypasses
+    proxies: with a proxy, the key would leave the machine unencrypted.
+    """
+    try:
+        return kind(trust_env=not is_plain_loopback(url), **options)
+    except (ValueError, OSError, ImportError, httpx.InvalidURL) as error:
+        raise ConfigurationError(
+            f"the HTTP client could not be set up: {error}. Check the variables HTTP_PROXY, "
+            "HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE"
+        ) from error
+
+
+def send(
+    client: httpx.Client,
+    request: httpx.Request,
+    exchange: Exchange,
+    *,
+    timeout: float,
+    auth: httpx.Auth | None = None,
+    redact: Redactor | None = None,
+    follow_redirects: bool = False,
+) -> None:
+    """Send `request`, and note in `exchange` what comes of it.
+
+    Returns within `timeout` seconds, whatever the server does, and raises only what must end the
+    program or the test, such as KeyboardInterrupt or SystemExit. httpx's own timeouts apply to each
+    read, so a response that trickles in can outlast them all, and nothing can interrupt a name
+    look-up. A worker thread therefore sends the request, and the exchange is abandoned at the
+    deadline.
+    """
+    request.extensions["trace"] = exchange.trace
+    done = threading.Lock()
+    done.acquire()
+    raised: list[BaseException] = []
+
+    def receive() -> None:
+        exchange.start(is_observable=_is_observable(client, request))
+        with redacting(redact):
+            response = client.send(request, auth=auth, stream=True, follow_redirects=False)
+            try:
+                for _ in range(MAX_REDIRECTS if follow_redirects else 0):
+                    if response.next_request is None:
+                        break
+                    response.close()  # unread: its body may have any size
+                    response = client.send(response.next_request, stream=True)
+                exchange.receive(response)
+                if not response.is_stream_consumed:
+                    for chunk in response.iter_raw():
+                        exchange.add(chunk)
+            finally:
+                response.close()
+
+    def carry_out() -> None:
+        error: BaseException | None = None
+        try:
+            receive()
+        except Exception as caught:
+            error = _settle(caught, request, exchange)
+        except BaseException as caught:
+            error = caught
+            raised.append(caught)
+        finally:
+            exchange.end(error)
+            done.release()
+
+    context = contextvars.copy_context()
+    try:
+        _threads.start(lambda: context.run(carry_out))
+        if not done.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
+            exchange.abandon(DeadlinePassed("the deadline passed"))
+        elif raised:
+            raise raised[0]
+    except _threads.CannotStart as error:
+        exchange.end(error)
+    except BaseException as interrupt:
+        exchange.abandon(interrupt)
+        raise
+
+
+async def send_async(
+    client: httpx.AsyncClient,
+    request: httpx.Request,
+    exchange: Exchange,
+    *,
+    timeout: float,
+    auth: httpx.Auth | None = None,
+    redact: Redactor | None = None,
+    follow_redirects: bool = False,
+) -> None:
+    """The same as `send`, in an event loop."""
+    import asyncio  # 10 ms that a synchronous program saves
+
+    request.extensions["trace"] = exchange.trace_async
+    error: BaseException | None = None
+    limit = asyncio.timeout(timeout)
+    try:
+        exchange.start(is_observable=_is_observable(client, request))
+        with redacting(redact):
+            async with limit:
+                response = await client.send(
+                    request, auth=auth, stream=True, follow_redirects=False
+                )
+                try:
+                    for _ in range(MAX_REDIRECTS if follow_redirects else 0):
+                        if response.next_request is None:
+                            break
+                        await response.aclose()
+                        response = await client.send(response.next_request, stream=True)
+                    exchange.receive(response)
+                    if not response.is_stream_consumed:
+                        async for chunk in response.aiter_raw():
+                            exchange.add(chunk)
+                finally:
+                    await response.aclose()
+    except Exception as caught:
+        if limit.expired() and isinstance(caught, TimeoutError):
+            error = DeadlinePassed("the deadline passed")
+        else:
+            error = _settle(caught, request, exchange)
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        exchange.end(error)
+
+
+def make_public_client(kind: type[Client], timeout: httpx.Timeout) -> Client:
+    """Return a client for public URLs, which follows redirects and has no credentials.
+
+    Raises ConfigurationError if the environment allows none.
+    """
+    hosts = ("127.0.0.1", "localhost", "[::1]")
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return make_client(
+        kind,
+        "https://",
+        timeout=timeout,
+        cookies=no_cookies,
+        mounts={f"all://{host}": None for host in hosts},  # without the environment's proxies
+        # No connection outlives its response: nobody may close an event loop's connections.
+        limits=httpx.Limits(max_keepalive_connections=0),
+    )
+
+
+def download(client: httpx.Client, step: Download) -> Outcome:
+    """Request a public URL; return what came of it."""
+    exchange = Exchange(max_bytes=step.max_bytes, decodes=False)
+    try:
+        request = client.build_request(step.method, step.url, headers=_identity(step))
+        send(client, request, exchange, timeout=step.timeout, follow_redirects=True)
+    except Exception as error:  # httpx raises many kinds for odd URLs
+        exchange.end(error)
+    return exchange.outcome
+
+
+async def download_async(client: httpx.AsyncClient, step: Download) -> Outcome:
+    """The same as `download`, in an event loop."""
+    exchange = Exchange(max_bytes=step.max_bytes, decodes=False)
+    try:
+        request = client.build_request(step.method, step.url, headers=_identity(step))
+        await send_async(client, request, exchange, timeout=step.timeout, follow_redirects=True)
+    except Exception as error:
+        exchange.end(error)
+    return exchange.outcome
+
+
+def _identity(step: Download) -> dict[str, str]:
+    # Compressed, a few kilobytes can expand to gigabytes.
+    return {**step.headers, "Accept-Encoding": "identity"}
+
+
+def _is_observable(client: httpx.Client | httpx.AsyncClient, request: httpx.Request) -> bool:
+    """Return whether httpx's own transport sends a request: any other may have ways of its own."""
+    # httpx has no public name for this; without it, no transport counts as observable.
+    find = getattr(client, "_transport_for_url", None)
+    return find is not None and type(find(request.url)) in (
+        httpx.HTTPTransport,
+        httpx.AsyncHTTPTransport,
+    )
+
+
+def _settle(error: Exception, request: httpx.Request, exchange: Exchange) -> Exception | None:
+    """Return the error that an exchange ends with; None if it only repeats what the response says.
+
+    A response hook such as `raise_for_status` raises the response, which is noted.
+    """
+    response = _response_of(error, request)
+    if response is None:
+        return error  # of the connection, or about another server's response
+    try:
+        exchange.receive(response)
+    except Exception as unreadable:
+        return unreadable
+    return error if response.is_success else None
+
+
+def _response_of(error: Exception, request: httpx.Request) -> httpx.Response | None:
+    """Return the response to `request` that an error holds, if it does."""
+    try:
+        response = getattr(error, "response", None)
+        is_ours = isinstance(response, httpx.Response) and response.request is request
+    except Exception:  # a response without a request, or an attribute that raises
+        return None
+    return response if is_ours else None
