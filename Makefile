@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench build check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin setup spec-diff test typecheck unit update-spec
+.PHONY: bench build check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin setup soak spec-diff test typecheck unit update-spec
 
 PYTHON ?= python3
 VENV := .venv
@@ -57,8 +57,11 @@ contract: $(READY) ## test the mock, or any server [BASE_URL=…] [BUDGET=0] [SE
 	  $(if $(BASE_URL),--base-url '$(BASE_URL)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(SEED),--seed '$(SEED)') \
 	  $(if $(THOROUGH),--thorough) $(if $(BASELINE),--baseline '$(BASELINE)')
 
-faults: $(READY) ## inject every fault into a submission and print what each one costs
+faults: $(READY) ## try every fault on a submission, with every kind of client, and count the losses
 	@$(RUN) -m tests.faults
+
+soak: $(READY) ## let 10,000 deadlines pass, cancel 10,000 polls, and check that nothing stays behind
+	@$(RUN) -m tests.soak
 
 mutants: $(READY) ## mutation-test the decisions, in about 15 minutes [MODULE=client/_retries]
 	@nice -n 19 $(RUN) scripts/mutants.py $(MODULE:%='%')
@@ -69,11 +72,13 @@ update-spec: $(READY) ## update openapi.yaml from the vendor's pages: PAGES="pag
 spec-diff: $(READY) ## list the changes to the spec and whether they are breaking [BASE=HEAD] [FORMAT=markdown]
 	@$(RUN) scripts/spec_diff.py $(if $(BASE),--base '$(BASE)') $(if $(FORMAT),--format '$(FORMAT)')
 
-generate: $(READY) ## regenerate generated_client from openapi.yaml
+generate: $(READY) ## regenerate generated_client from openapi.yaml, and the synchronous client
 	@$(RUN) scripts/generate.py
+	@$(RUN) scripts/generate_sync.py
 
-check-generated: $(READY) ## fail if generated_client doesn't match openapi.yaml
+check-generated: $(READY) ## fail if generated_client or the synchronous client is outdated
 	@$(RUN) scripts/generate.py --check
+	@$(RUN) scripts/generate_sync.py --check
 
 bench: $(READY) ## measure the import, the rules, a submission and the contract tests
 	@$(RUN) scripts/bench.py

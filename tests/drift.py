@@ -32,10 +32,10 @@ def literals(hint: Any) -> set[str]:
 
 # For each field with an enum: the values that the code handles, and the places that list them.
 DECIDED = {
-    "action": ({"generate", "edit"}, "the methods of _client.py and _async_client.py"),
+    "action": ({"generate", "edit"}, "the methods of _async_client.py"),
     "model": (
         literals(_options.Model),
-        "the types in _options.py, the overloads in _client.py and _async_client.py, "
+        "the types in _options.py, the overloads in _async_client.py, "
         "RESOLUTION_MODELS and WIDE_RATIO_MODELS in _rules.py, and rules.overlay.yaml",
     ),
     "aspect_ratio": (
@@ -88,7 +88,7 @@ def default(document: Mapping[str, Any]) -> Iterator[str]:
     if found != _rules.DEFAULT_MODEL:
         yield (
             f"the default model in openapi.yaml is now {found}: update DEFAULT_MODEL in _rules.py, "
-            "rules.overlay.yaml, and the overloads without `model` in _client.py and "
+            "rules.overlay.yaml, and the overload without `model` in "
             "_async_client.py"
         )
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts import generate_sync
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -89,3 +91,18 @@ def test_invalid_input_leaves_the_client_unchanged_and_prints_the_reason(
     assert message in ran.stderr
     assert "Traceback" not in ran.stderr
     assert tree(project) == before
+
+
+def test_the_synchronous_client_is_what_the_asynchronous_one_generates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "client"
+    shutil.copytree(generate_sync.FOLDER, folder)
+    monkeypatch.setattr(generate_sync, "FOLDER", folder)
+    assert generate_sync.main(["--check"]) == 0
+    edited = folder / "_tasks.py"
+    edited.write_text(edited.read_text() + "\n")
+    assert generate_sync.main(["--check"]) == 1
+    assert "client/_tasks.py doesn't match its source" in capsys.readouterr().out
+    assert generate_sync.main([]) == 0
+    assert generate_sync.main(["--check"]) == 0

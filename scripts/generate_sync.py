@@ -1,0 +1,89 @@
+"""Generate the synchronous client from the asynchronous one, or check that it is current.
+
+    python scripts/generate_sync.py           regenerate the modules
+    python scripts/generate_sync.py --check   list the modules that differ; change nothing
+
+The two clients have the same signatures and docstrings, which are written only once.
+
+Exit code: 0 on success, 1 if `--check` finds a difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PATH = Path("wrapper") / "mountsea_banana" / "client"
+FOLDER = ROOT / PATH
+MODULES = {"_async_client.py": "_client.py", "_async_tasks.py": "_tasks.py"}
+
+REPLACEMENTS = (
+    (
+        "An asynchronous client for Mountsea's Nano Banana image API, for one event loop.",
+        "A client for Mountsea's Nano Banana image API.",
+    ),
+    ("\n        An awaitable that `on_update` returns is awaited.", ""),
+    (
+        r"^\"\"\"(The asynchronous client|Asynchronous tasks and their results)\.\"\"\"",
+        r'"""\1, generated from SOURCE by `make generate`."""',
+    ),
+    (r"\bThe asynchronous\b", "The synchronous"),
+    (r"\bAsynchronous\b", "Synchronous"),
+    (r"\basync def\b", "def"),
+    (r"\(await (.+?)\)\.", r"\1."),
+    (r"\bawait ", ""),
+    (r"__aenter__", "__enter__"),
+    (r"__aexit__", "__exit__"),
+    (r"\baclose\b", "close"),
+    (r"\bAsync(?=[A-Z])", ""),
+    (r"\b_async_(?=driver|tasks)", "_"),
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="compare; write nothing")
+    check = parser.parse_args(arguments).check
+    outdated = []
+    for source, target in MODULES.items():
+        module = convert((FOLDER / source).read_text("utf-8"), source)
+        if check and module != (FOLDER / target).read_text("utf-8"):
+            outdated.append(target)
+        elif not check:
+            (FOLDER / target).write_text(module, "utf-8")
+    for target in outdated:
+        print(f"check-generated: client/{target} doesn't match its source: run `make generate`")
+    return int(bool(outdated))
+
+
+def convert(module: str, source: str) -> str:
+    """Return an asynchronous module as a synchronous one, formatted."""
+    for old, new in REPLACEMENTS:
+        pattern = old if old.startswith((r"\b", "^", r"\(", "__")) else re.escape(old)
+        module = re.sub(pattern, new, module, flags=re.MULTILINE)
+    module = module.replace("SOURCE", source)
+    for command in (("check", "--select=I", "--fix"), ("format",)):
+        options = ("--quiet", "--config", str(ROOT / "pyproject.toml"))
+        ruff = [
+            sys.executable,
+            "-m",
+            "ruff",
+            *command,
+            *options,
+            "--stdin-filename",
+            str(PATH / source),
+            "-",
+        ]
+        module = subprocess.run(  # noqa: S603
+            ruff, input=module, capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout
+    return module
+
+
+if __name__ == "__main__":
+    sys.exit(main())
