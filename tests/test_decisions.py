@@ -1517,6 +1517,30 @@ OPEN = "pass a publicly accessible URL"
 
 
 @pytest.mark.parametrize(
+    ("body", "kind", "is_image"),
+    [
+        (b"\x00heic", "image/heic", True),
+        (b"B<", "image/bmp", True),
+        (b"\x00heic", "application/octet-stream", False),
+        (b"", "image/png", False),
+        (b"<html>", "image/png", False),
+        (b"{}", "image/png", False),
+    ],
+)
+def test_an_unknown_format_that_only_a_get_shows_is_an_image_if_it_does_not_look_like_text(
+    web: Web, banana: NanoBanana, body: bytes, kind: str, is_image: bool
+) -> None:
+    web.add_response(405)
+    web.add_response(content=body, headers={"Content-Type": kind})
+    web.add_response(201, json={"taskId": "t-1"})
+    if is_image:
+        assert banana.edit("red", URL, check_images=True).id == "t-1"
+        return
+    with pytest.raises(api.InvalidRequest, match=rf"is not an image \(content type: {kind}\)$"):
+        banana.edit("red", URL, check_images=True)
+
+
+@pytest.mark.parametrize(
     ("status", "options", "rule", "fault"),
     [
         (199, {"content": PNG}, REACHABLE, f"returned the status 199: {OPEN}"),
@@ -2025,6 +2049,19 @@ def test_a_header_whose_name_is_the_key_is_redacted(
     with pytest.raises(api.PermissionDeniedError) as caught:
         make_client(api_key="sk-Key").generate("a cat")
     assert caught.value.headers["[redacted]"] == "a value"
+
+
+def test_an_exception_of_an_unknown_library_is_replaced_by_its_name_and_text(
+    web: Web, banana: NanoBanana
+) -> None:
+    class Foreign(Exception):
+        pass
+
+    web.add_exception(Foreign("gone"))
+    with pytest.raises(api.SubmissionUnknown, match=r"Foreign: gone") as caught:
+        banana.generate("a cat")
+    assert type(caught.value.__cause__) is httpx.TransportError
+    assert str(caught.value.__cause__) == "Foreign: gone"
 
 
 def test_an_exception_that_cannot_be_copied_is_replaced_by_a_redacted_transport_error(

@@ -55,7 +55,8 @@ class AsyncTaskResult(TaskSnapshot):
 
         Pass a folder as `path` to name the file after the task; leave out the suffix to get the
         image's own. Missing folders are created. Raises DownloadError as `read` does, and also if
-        the file cannot be written, or exists and `overwrite` is false.
+        the file cannot be written, or exists and `overwrite` is false. Overwriting replaces the
+        file itself: its mode, or a symbolic link, is not kept.
         """
         flow = _downloads.save(
             self,
