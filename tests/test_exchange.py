@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import logging
 import os
 import signal
 import socket
@@ -1225,3 +1226,31 @@ def test_image_checks_at_the_shutdown_of_the_interpreter_are_made_one_by_one(
     ):
         urls = [f"{images.url}/a.png", f"{images.url}/b.png"]
         assert banana.edit("red", urls, check_images=True).id == "t-1"
+
+
+def test_a_background_task_of_a_hook_logs_undisturbed_after_the_exchange(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "hpack.hpack")
+
+    async def run(url: str) -> None:
+        is_over, tasks = asyncio.Event(), []
+
+        async def log() -> None:
+            await is_over.wait()
+            logging.getLogger("hpack.hpack").debug("a block of %s", "theirs")
+
+        async def hook(_: httpx.Request) -> None:
+            tasks.append(asyncio.create_task(log()))
+
+        async with (
+            httpx.AsyncClient(event_hooks={"request": [hook]}) as http,
+            AsyncNanoBanana(KEY, base_url=url, http_client=http) as banana,
+        ):
+            await banana.generate("a cat")
+        is_over.set()
+        await asyncio.gather(*tasks)
+
+    with FaultServer(CREATED) as server:
+        asyncio.run(run(server.url))
+    assert caplog.messages == ["a block of theirs"]
