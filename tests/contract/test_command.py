@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import runpy
 import socket
@@ -321,25 +322,28 @@ class Scripted:
 
     def __enter__(self) -> str:
         self._socket = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
         return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     def _serve(self) -> None:
-        open_connections = []
-        for response in [*self._responses, *[b""] * 1000]:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            connection.recv(100_000)
-            connection.sendall(response)
-            if response and not self._closes:
-                open_connections.append(connection)
-            else:
-                connection.close()
+        with contextlib.ExitStack() as open_connections:
+            for response in [*self._responses, *[b""] * 1000]:
+                try:
+                    connection, _ = self._socket.accept()
+                except OSError:
+                    return
+                connection.recv(100_000)
+                connection.sendall(response)
+                if response and not self._closes:
+                    open_connections.enter_context(connection)
+                else:
+                    connection.close()
 
     def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        self._thread.join()
 
 
 REJECTION = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
