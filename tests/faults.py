@@ -639,11 +639,5 @@ def main(arguments: Sequence[str]) -> int:
     return int(any(counts[name] for name in PROBLEMS))
 
 
-# The names that test_money, test_safety and test_command_line import.
-answer = response
-call = catch_outcome
-Came = Outcome
-
-
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -23,10 +23,10 @@ from mountsea_banana.cli._failures import exit_code
 from mountsea_banana.mock import MockServer, Plan
 from mountsea_banana.rules import _check, _rules
 
-from tests.faults import Fault, FaultServer, answer
+from tests.faults import Fault, FaultServer, response
 from tests.test_images import PNG
 
-SUBMITTED = Fault("submitted", answer(201, {"taskId": "t-1"}), charges=True)
+SUBMITTED = Fault("submitted", response(201, {"taskId": "t-1"}), charges=True)
 # Runs a command in a separate process that does not pause between polls.
 CHILD = (
     "import sys\n"
@@ -38,7 +38,7 @@ CHILD = (
 
 
 def snapshot(status: str, **fields: object) -> Fault:
-    return Fault(status, answer(200, {"taskId": "t-1", "status": status, **fields}))
+    return Fault(status, response(200, {"taskId": "t-1", "status": status, **fields}))
 
 
 class Outcome:
@@ -311,7 +311,7 @@ def test_a_failed_task_reports_the_reason(run: Run) -> None:
 def test_text_from_the_server_cannot_control_the_terminal_or_break_the_json(run: Run) -> None:
     failed = Fault(
         "failed",
-        answer(
+        response(
             200,
             b'{"taskId": "t-1", "status": "failed", "errorCode": NaN,'
             b' "errorMessage": "\\u001b[2J\\r\\ud800\\u009b\\u202e"}',
@@ -330,9 +330,9 @@ def test_text_from_the_server_cannot_control_the_terminal_or_break_the_json(run:
 @pytest.mark.parametrize(
     ("faults", "message", "resumes"),
     [
-        ([Fault("500", answer(500), charges=True)], "may have been accepted and charged", False),
+        ([Fault("500", response(500), charges=True)], "may have been accepted and charged", False),
         ([Fault("closed", charges=True)], "check your account before you resend it", False),
-        ([Fault("no id", answer(201, {}), charges=True)], "may have been charged", False),
+        ([Fault("no id", response(201, {}), charges=True)], "may have been charged", False),
         (
             [Fault("half", SUBMITTED.text[:-1], charges=True)],
             "Task t-1 was created\nresume the task",
@@ -399,9 +399,9 @@ def test_a_wait_that_times_out_prints_the_command_that_resumes_the_task(run: Run
 
 
 def test_a_task_id_that_looks_like_an_option_can_be_resumed(run: Run, tmp_path: Path) -> None:
-    submitted = Fault("submitted", answer(201, {"taskId": "-t"}))
+    submitted = Fault("submitted", response(201, {"taskId": "-t"}))
     done = {"taskId": "-t", "status": "completed", "result": {"imageUrls": ["http://a"]}}
-    with FaultServer(submitted, Fault("done", answer(200, done))) as server:
+    with FaultServer(submitted, Fault("done", response(200, done))) as server:
         outcome = run("generate", "a cat", "--no-wait", "-o", "c.png", url=server.url)
         assert "  nano-banana result -o c.png -- -t\n" in outcome.err
         outcome = run("result", "-o", "c.png", "--timeout", "0", "--", "-t")
@@ -413,7 +413,7 @@ def test_an_image_that_cannot_be_saved_is_not_lost(
 ) -> None:
     with FaultServer(SUBMITTED) as server:
         done = snapshot("completed", result={"imageUrls": [f"{server.url}/a.png"]})
-        server.expect(SUBMITTED, snapshot("pending"), done, Fault("an image", answer(200, PNG)))
+        server.expect(SUBMITTED, snapshot("pending"), done, Fault("an image", response(200, PNG)))
 
         def create_file(self: Clock, seconds: float) -> None:
             Path("cat.png").write_bytes(b"mine")
@@ -424,7 +424,7 @@ def test_an_image_that_cannot_be_saved_is_not_lost(
         assert "the file exists; pass --force to replace it" in outcome.err
         assert "\n  nano-banana result t-1 -o other.png\n" in outcome.err
         assert only_json(outcome)["status"] == "completed"
-        server.expect(done, Fault("an image", answer(200, PNG)))
+        server.expect(done, Fault("an image", response(200, PNG)))
         assert run("result", "t-1", "-o", "other.png").out == "other.png\n"
     assert Path("cat.png").read_bytes() == b"mine"
 
@@ -432,7 +432,7 @@ def test_an_image_that_cannot_be_saved_is_not_lost(
 def test_an_expired_url_prints_the_command_that_gets_a_fresh_one(run: Run) -> None:
     with FaultServer(SUBMITTED) as server:
         done = snapshot("completed", result={"imageUrls": [f"{server.url}/a.png"]})
-        server.expect(SUBMITTED, done, Fault("gone", answer(403)))
+        server.expect(SUBMITTED, done, Fault("gone", response(403)))
         outcome = run("generate", "a cat", url=server.url)
     assert outcome.code == 3
     assert (
@@ -443,7 +443,7 @@ def test_an_expired_url_prints_the_command_that_gets_a_fresh_one(run: Run) -> No
 
 @pytest.mark.filterwarnings("default::mountsea_banana.ContractWarning")
 def test_a_readable_response_that_violates_the_contract_is_a_warning(run: Run) -> None:
-    with FaultServer(Fault("wrapped", answer(201, {"data": {"taskId": "t-1"}}))) as server:
+    with FaultServer(Fault("wrapped", response(201, {"data": {"taskId": "t-1"}}))) as server:
         outcome = run("generate", "a cat", "--no-wait", url=server.url)
     assert (outcome.code, outcome.out) == (0, "t-1\n")
     assert "warning: the response to a submission was wrapped in `data`; task t-1" in outcome.err

@@ -23,11 +23,11 @@ from tests.faults import (
     KEPT,
     KEY,
     TIMEOUT,
-    Came,
     Fault,
     FaultServer,
-    answer,
-    call,
+    Outcome,
+    catch_outcome,
+    response,
 )
 
 NAMES = [fault.name for fault in FAULTS]
@@ -47,7 +47,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def everything_visible(outcome: Came) -> str:
+def everything_visible(outcome: Outcome) -> str:
     """Return all text of an outcome that a program could show or log."""
     texts = [repr(outcome.result), str(getattr(outcome.result, "raw", ""))]
     for error in chain(outcome.error):
@@ -63,7 +63,7 @@ def everything_visible(outcome: Came) -> str:
     return "".join(texts)
 
 
-def check(outcome: Came, caplog: pytest.LogCaptureFixture) -> None:
+def check(outcome: Outcome, caplog: pytest.LogCaptureFixture) -> None:
     """Assert what must be true of every call under every fault."""
     assert isinstance(outcome.error, api.NanoBananaError | None)
     assert KEY not in everything_visible(outcome)
@@ -82,7 +82,7 @@ def test_a_submission_is_charged_at_most_once_and_never_without_the_callers_know
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with FaultServer(fault) as server:
-        outcome = call(server.url, "submit", is_async=is_async)
+        outcome = catch_outcome(server.url, "submit", is_async=is_async)
     check(outcome, caplog)
     assert server.charged <= 1
     if server.charged:
@@ -93,7 +93,7 @@ def test_a_submission_is_charged_at_most_once_and_never_without_the_callers_know
 @pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
 def test_a_submission_is_retried_after_a_fault_only_if_nothing_was_charged(fault: Any) -> None:
     with FaultServer(fault, CREATED) as server:
-        outcome = call(server.url, "submit", is_async=False)
+        outcome = catch_outcome(server.url, "submit", is_async=False)
     assert isinstance(outcome.error, api.NanoBananaError | None)
     assert server.charged <= 1
     assert (
@@ -129,7 +129,7 @@ def test_a_wait_or_a_download_ends_with_a_documented_error_that_has_the_task_id(
     # The client sends several requests, and a tenth of the tail exceeds every limit too.
     shorter = attrs.evolve(fault, stalls=False, trickles=False, tail=(tail, times // 10))
     with FaultServer(shorter) as server:
-        outcome = call(server.url, name, is_async=is_async)
+        outcome = catch_outcome(server.url, name, is_async=is_async)
     if name == "wait":
         check(outcome, caplog)
     assert isinstance(outcome.error, api.NanoBananaError)
@@ -171,7 +171,7 @@ class Money(RuleBasedStateMachine):
     @rule(faults=st.lists(faults, max_size=3))
     def wait(self, faults: Any) -> None:
         done = {"taskId": "t-1", "status": "completed", "result": {"imageUrls": ["https://a/b"]}}
-        self.server.expect(*faults, attrs.evolve(CREATED, text=answer(200, done), charges=False))
+        self.server.expect(*faults, attrs.evolve(CREATED, text=response(200, done), charges=False))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:

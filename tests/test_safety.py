@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from tests.conftest import KEY
-from tests.faults import Fault, FaultServer, answer
+from tests.faults import Fault, FaultServer, response
 from tests.test_images import PNG
 
 
@@ -67,7 +67,7 @@ def test_the_key_is_sent_only_to_the_origin_of_the_api(
 
 
 def test_an_environment_proxy_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    with FaultServer(Fault("a proxy", answer(200, PNG))) as proxy:
+    with FaultServer(Fault("a proxy", response(200, PNG))) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("http_proxy", proxy.url)
         raw = {"result": {"imageUrls": ["http://images.example/a.png"]}}
@@ -82,7 +82,7 @@ def test_unencrypted_requests_to_this_machine_bypass_proxies(
         async with AsyncNanoBanana(KEY, base_url=banana_server.url) as banana:
             return (await banana.generate("a cat")).id
 
-    with FaultServer(Fault("a proxy", answer(200, PNG))) as proxy:
+    with FaultServer(Fault("a proxy", response(200, PNG))) as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
         with NanoBanana(KEY, base_url=banana_server.url) as banana:
@@ -94,7 +94,7 @@ def test_unencrypted_requests_to_this_machine_bypass_proxies(
 def test_each_image_is_checked_with_the_proxy_settings_for_its_own_url(
     banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with FaultServer(Fault("a proxy", answer(200, PNG, "Content-Type: image/png"))) as proxy:
+    with FaultServer(Fault("a proxy", response(200, PNG, "Content-Type: image/png"))) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("http_proxy", proxy.url)
         with NanoBanana(KEY, base_url=banana_server.url) as banana:

@@ -43,9 +43,11 @@ class _Stage:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data:
-            size = 1 if len(self._fed) < _CAREFUL_BYTES else len(data)
-            head, data = data[:size], data[size:]
-            self._fed += head[:_CAREFUL_BYTES]
+            if len(self._fed) >= _CAREFUL_BYTES:
+                yield from self._decode(data)
+                return
+            head, data = data[:1], data[1:]
+            self._fed += head
             yield from self._decode(head)
 
     def _decode(self, data: bytes) -> Iterator[bytes]:

@@ -155,7 +155,7 @@ async def send_async(
 
 
 def make_public_client(kind: type[Client], timeout: httpx.Timeout) -> Client:
-    """Return a client for public URLs, which follows redirects and has no credentials.
+    """Return a client for public URLs, which has no credentials and keeps no cookies.
 
     Raises ConfigurationError if the environment allows none.
     """

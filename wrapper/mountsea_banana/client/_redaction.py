@@ -33,6 +33,9 @@ class Redactor:
 
     def __init__(self, key: str) -> None:
         self._pattern = re.compile("".join(map(_forms, key)), re.IGNORECASE)
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(_clean)
+        logging.getLogger("hpack.hpack").addFilter(_drop)
 
     def __call__(self, text: str) -> str:
         return self._pattern.sub("[redacted]", text)
@@ -55,9 +58,6 @@ class Redactor:
 @contextmanager
 def redacting(redact: Redactor | None) -> Iterator[None]:
     """Remove the key from what httpx and its libraries log in this context, and nowhere else."""
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_clean)
-    logging.getLogger("hpack.hpack").addFilter(_drop)
     active = [redact] if redact else []
     token = _current.set(active)
     try:
