@@ -19,7 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PATH = Path("wrapper") / "mountsea_banana" / "client"
 FOLDER = ROOT / PATH
-MODULES = {"_async_client.py": "_client.py", "_async_tasks.py": "_tasks.py"}
+MODULES = {
+    "_async_client.py": "_client.py",
+    "_async_submitter.py": "_submitter.py",
+    "_async_tasks.py": "_tasks.py",
+}
 
 REPLACEMENTS = (
     (
@@ -28,11 +32,13 @@ REPLACEMENTS = (
     ),
     ("\n        An awaitable that `on_update` returns is awaited.", ""),
     (
-        r"^\"\"\"(The asynchronous client|Asynchronous tasks and their results)\.\"\"\"",
+        r"^\"\"\"(The asynchronous client|What an asynchronous client can submit"
+        r"|Asynchronous tasks and their results)\.\"\"\"",
         r'"""\1, generated from SOURCE by `make generate`."""',
     ),
     (r"\bThe asynchronous\b", "The synchronous"),
     (r"\bAsynchronous\b", "Synchronous"),
+    (r"\b([Aa])n asynchronous\b", r"\1 synchronous"),
     (r"\basync def\b", "def"),
     (r"\(await (.+?)\)\.", r"\1."),
     (r"\bawait ", ""),
@@ -40,7 +46,7 @@ REPLACEMENTS = (
     (r"__aexit__", "__exit__"),
     (r"\baclose\b", "close"),
     (r"\bAsync(?=[A-Z])", ""),
-    (r"\b_async_(?=driver|tasks)", "_"),
+    (r"\b_async_(?=driver|submitter|tasks)", "_"),
 )
 
 
