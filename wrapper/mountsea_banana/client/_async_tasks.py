@@ -68,9 +68,8 @@ class AsyncTaskResult(TaskSnapshot):
     def _saving(
         self, path: Path | str, *, overwrite: bool, max_bytes: int, timeout: float
     ) -> Flow[Path]:
-        return _downloads.save(
-            self, path, overwrite=overwrite, max_bytes=max_bytes, timeout=timeout
-        )
+        downloading = self._downloading(max_bytes=max_bytes, timeout=timeout)
+        return _downloads.save(self, path, downloading, overwrite=overwrite)
 
     async def _run(self, flow: Flow[T]) -> T:
         if self._downloader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mountsea_banana._shared.clock import Clock
@@ -110,9 +111,17 @@ def fetch(task_id: str, *, max_retries: int, clock: Clock) -> Flow[TaskSnapshot]
 
 
 def wait(
-    task_id: str, *, timeout: float, poll_interval: float | None, clock: Clock
+    task_id: str,
+    *,
+    timeout: float,
+    poll_interval: float | None,
+    clock: Clock,
+    on_final: Callable[[TaskSnapshot], object] | None = None,
 ) -> Flow[TaskSnapshot]:
-    """Poll a task until it is final or `timeout` seconds have passed; return the last snapshot."""
+    """Poll a task until it is final or `timeout` seconds have passed; return the last snapshot.
+
+    `on_final` is called with the final snapshot, also that of a task that failed.
+    """
     request = _requests.poll(task_id)
     deadline = clock.monotonic() + timeout
     failure: errors.NanoBananaError | None = None
@@ -133,6 +142,8 @@ def wait(
                     raise
             else:
                 failure = None
+                if on_final and snapshot.is_final:
+                    yield Call(partial(on_final, snapshot))
                 yield Notify(snapshot)
                 if snapshot.is_final:
                     return conclude(snapshot)
