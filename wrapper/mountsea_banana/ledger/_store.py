@@ -6,7 +6,8 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,14 +22,13 @@ from mountsea_banana.client._snapshots import TaskSnapshot
 from . import _location, _schema
 from ._entries import Entry, Order, State
 from ._errors import CostLimitReached, LedgerError
-from ._schema import submissions
+from ._statements import ADVISORY_LOCK, Statements
+from ._transactions import Transactions
 
 T = TypeVar("T")
 
 LOCK_SECONDS = 10.0
 """How long to wait for another process that writes to the ledger, or for a connection."""
-# Any number that no other program uses for its locks.
-_ADVISORY_LOCK = 0x6E616E6F
 
 
 class Store:
@@ -36,23 +36,24 @@ class Store:
 
     def __init__(self, location: str | os.PathLike[str], clock: Clock) -> None:
         url = _location.parse(location)
-        self.name = url.render_as_string(hide_password=True)
-        self._clock = clock
         self._pid = os.getpid()
         self._is_sqlite = url.get_backend_name() == "sqlite"
         if self._is_sqlite:
             self.name = url.database or ""
             _location.create_file(Path(self.name))
             self._engine = sql.create_engine(url, connect_args={"timeout": LOCK_SECONDS})
-            event.listen(self._engine, "connect", _prepare_sqlite)
+            event.listen(self._engine, "connect", partial(_prepare_sqlite, clock=clock))
             event.listen(self._engine, "begin", _begin_sqlite)
         else:
+            self.name = url.render_as_string(hide_password=True)
             self._engine = sql.create_engine(
                 url,
                 pool_pre_ping=True,
                 connect_args={"connect_timeout": round(LOCK_SECONDS)},
             )
             event.listen(self._engine, "connect", _prepare_postgresql)
+        self._statements = Statements(is_sqlite=self._is_sqlite)
+        self._transactions = Transactions(self._begin)
         try:
             self._write(self._migrate)
         except BaseException:
@@ -92,7 +93,6 @@ class Store:
                     return latest
             if max_cost is not None and self._reaches(connection, max_cost):
                 raise CostLimitReached(max_cost)
-            now = self._now()
             row = {
                 "key": order.key,
                 "attempt": latest.attempt + 1 if latest else 1,
@@ -102,13 +102,9 @@ class Store:
                 "fingerprint": order.fingerprint,
                 "base_url": order.base_url,
                 "account": order.account,
+                "seconds": seconds,
             }
-            connection.execute(
-                sql.insert(submissions).values(claimed_at=now, ends_at=now + seconds), row
-            )
-            found = self._latest(connection, order.key)
-            assert found  # noqa: S101
-            return found
+            return _entries(connection.execute(self._statements.claim, row))[0]
 
         while True:
             try:
@@ -120,48 +116,35 @@ class Store:
 
     def holds(self, claim: str) -> bool:
         """Return whether a claim is still valid."""
-        condition = (
-            submissions.c.claim == claim,
-            submissions.c.state == "claimed",
-            submissions.c.ends_at > self._now(),
-        )
-        query = sql.select(sql.literal(1)).where(*condition)
-        return bool(self._read(lambda connection: connection.execute(query).scalar()))
+        entry = self._read(lambda connection: self._of_claim(connection, claim))
+        return entry is not None and entry.state == "claimed"
 
     def accept(self, claim: str, task_id: str) -> None:
         """Record the task that a submission created, whatever was known of it before."""
-        if not self._update(claim, {"state": "accepted", "task_id": task_id, "reason": None}):
+        if not self._update(claim, state="accepted", task_id=task_id, reason=None):
             raise LedgerError(f"the ledger {self.name!r} no longer has the submission")
 
     def doubt(self, claim: str, reason: str) -> Entry | None:
         """Record that a submission may have been charged, unless its task is known by now."""
 
         def update(connection: Connection) -> Entry | None:
-            connection.execute(
-                sql.update(submissions)
-                .where(submissions.c.claim == claim, submissions.c.state == "claimed")
-                .values(state="in doubt", reason=_clean(reason))
-            )
-            return self._one(connection, submissions.c.claim == claim)
+            row = {"of_claim": claim, "reason": _clean(reason)}
+            connection.execute(self._statements.doubt, row)
+            return self._of_claim(connection, claim)
 
         return self._write(update)
 
     def free(self, claim: str) -> None:
         """Forget a submission that certainly was not accepted."""
-        statement = sql.delete(submissions).where(
-            submissions.c.claim == claim, submissions.c.task_id.is_(None)
-        )
-        self._write(lambda connection: connection.execute(statement))
+        self._write(lambda c: c.execute(self._statements.free, {"of_claim": claim}))
 
     def settle(self, key: str, task_id: str) -> Entry:
         """Record the task of a submission that is in doubt, as a person found it."""
 
         def update(connection: Connection) -> Entry:
             entry = self._in_doubt(connection, key)
-            values = {"state": "accepted", "task_id": task_id, "reason": None}
-            connection.execute(
-                sql.update(submissions).where(submissions.c.claim == entry.claim), values
-            )
+            row = {"state": "accepted", "task_id": task_id, "reason": None}
+            connection.execute(self._statements.update, {"of_claim": entry.claim, **row})
             return self._latest(connection, key) or entry
 
         return self._write(update)
@@ -176,39 +159,31 @@ class Store:
                     f"the key {key!r} cannot be released before {entry.ends_at:%H:%M:%S} UTC: the "
                     "response may still arrive until then"
                 )
-            connection.execute(
-                sql.update(submissions).where(submissions.c.claim == entry.claim),
-                {"state": "released"},
-            )
+            row = {"of_claim": entry.claim, "state": "released"}
+            connection.execute(self._statements.update, row)
 
         self._write(update)
 
     def keep_result(self, claim: str, snapshot: TaskSnapshot) -> None:
         """Record the final state of a submission's task."""
-        self._update(claim, {"status": snapshot.status, "result": json.dumps(snapshot.raw)})
+        self._update(claim, status=snapshot.status, result=json.dumps(snapshot.raw))
 
     def keep_file(self, claim: str, file: Path) -> None:
         """Record the file that an image is saved to."""
-        self._update(claim, {"file": str(file)})
+        self._update(claim, file=str(file))
 
     def entries(self, state: State | None) -> Iterator[Entry]:
         """Yield every submission, or those in a state, from the oldest to the newest."""
-        query = self._query().order_by(submissions.c.claimed_at, submissions.c.key)
-        with self._errors(), self._connect() as connection, connection.begin():
-            for row in connection.execution_options(yield_per=500).execute(query).mappings():
+        with self._errors(), self._connect() as connection:
+            rows = connection.execution_options(yield_per=500).execute(self._statements.all)
+            for row in rows.mappings():
                 entry = Entry.of(row, now=row["now"])
                 if state in (None, entry.state):
                     yield entry
 
     def charges(self) -> int:
         """Return how many submissions were or may have been charged."""
-        query = (
-            sql.select(sql.func.count())
-            .select_from(submissions)
-            .where(submissions.c.state.in_(("accepted", "claimed", "in doubt")))
-        )
-        count = self._read(lambda connection: connection.execute(query).scalar())
-        return count or 0
+        return self._read(lambda c: c.execute(self._statements.charges).scalar_one())
 
     def back_up(self, file: Path) -> None:
         """Copy the ledger into a new file, while other processes use it."""
@@ -228,27 +203,16 @@ class Store:
 
     def _migrate(self, connection: Connection) -> None:
         if not self._is_sqlite:
-            connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            connection.execute(ADVISORY_LOCK)
         _schema.migrate(connection)
 
-    def _now(self) -> sql.ColumnElement[float]:
-        """Return the time in seconds since the epoch: the server's, as machines may disagree."""
-        if self._is_sqlite:
-            return sql.literal(self._clock.wall())
-        return sql.cast(sql.extract("epoch", sql.func.clock_timestamp()), sql.Double)
-
-    def _query(self) -> sql.Select[Any]:
-        return sql.select(submissions, self._now().label("now"))
-
-    def _one(self, connection: Connection, *conditions: sql.ColumnElement[bool]) -> Entry | None:
-        row = connection.execute(self._query().where(*conditions)).mappings().first()
-        return Entry.of(row, now=row["now"]) if row else None
-
     def _latest(self, connection: Connection, key: str) -> Entry | None:
-        query = self._query().where(submissions.c.key == key)
-        query = query.order_by(submissions.c.attempt.desc()).limit(1)
-        row = connection.execute(query).mappings().first()
-        return Entry.of(row, now=row["now"]) if row else None
+        found = _entries(connection.execute(self._statements.latest, {"of_key": key}))
+        return found[0] if found else None
+
+    def _of_claim(self, connection: Connection, claim: str) -> Entry | None:
+        found = _entries(connection.execute(self._statements.of_claim, {"of_claim": claim}))
+        return found[0] if found else None
 
     def _in_doubt(self, connection: Connection, key: str) -> Entry:
         entry = self._latest(connection, key)
@@ -261,23 +225,28 @@ class Store:
     def _reaches(self, connection: Connection, limit: int) -> bool:
         """Return whether the ledger has `limit` submissions that were or may have been charged."""
         if not self._is_sqlite:  # SQLite has a single writer anyway
-            connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-        charged = submissions.c.state.in_(("accepted", "claimed", "in doubt"))
-        rows = sql.select(sql.literal(1)).where(charged).limit(limit).subquery()
-        count = connection.execute(sql.select(sql.func.count()).select_from(rows)).scalar()
-        return (count or 0) >= limit
+            connection.execute(ADVISORY_LOCK)
+        found = connection.execute(self._statements.charged, {"at_most": limit}).all()
+        return len(found) >= limit
 
-    def _update(self, claim: str, values: Mapping[str, object]) -> bool:
-        statement = sql.update(submissions).where(submissions.c.claim == claim)
-        return bool(self._write(lambda c: c.execute(statement, values).rowcount))
+    def _update(self, claim: str, **values: str | None) -> bool:
+        row = {"of_claim": claim, **values}
+        return bool(self._write(lambda c: c.execute(self._statements.update, row).rowcount))
 
     def _read(self, operation: Callable[[Connection], T]) -> T:
         with self._errors(), self._connect() as connection:
             return operation(connection)
 
     def _write(self, operation: Callable[[Connection], T]) -> T:
-        with self._errors(), self._connect(writes=True) as connection, connection.begin():
+        if self._is_sqlite:
+            return self._transactions.perform(operation)
+        with self._begin() as connection:
             return operation(connection)
+
+    @contextlib.contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        with self._errors(), self._connect(writes=True) as connection, connection.begin():
+            yield connection
 
     def _connect(self, *, writes: bool = False) -> Connection:
         if os.getpid() != self._pid:
@@ -301,8 +270,13 @@ def is_free(entry: Entry, *, retry_failed: bool) -> bool:
     return entry.state == "released" or (retry_failed and entry.is_failed)
 
 
-def _prepare_sqlite(connection: Any, _: object) -> None:
+def _entries(rows: sql.CursorResult[Any]) -> list[Entry]:
+    return [Entry.of(row, now=row["now"]) for row in rows.mappings()]
+
+
+def _prepare_sqlite(connection: Any, _: object, *, clock: Clock) -> None:
     connection.isolation_level = None  # SQLAlchemy begins the transactions
+    connection.create_function("wall", 0, clock.wall)
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")  # a commit survives a power failure
