@@ -15,7 +15,7 @@ import textwrap
 import threading
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import httpcore
 import httpx
 import mountsea_banana as api
 import pytest
+import trio
 from mountsea_banana import AsyncNanoBanana, AsyncTaskResult, InstantClock, NanoBanana, TaskResult
 from mountsea_banana.client import _threads
 from mountsea_banana.mock import MockServer
@@ -718,14 +719,31 @@ def test_a_coroutine_without_an_asyncio_loop_gets_a_configuration_error() -> Non
         submission.send(None)
 
 
-def test_trio_gets_a_configuration_error() -> None:
-    trio = pytest.importorskip("trio")
+@pytest.mark.parametrize(
+    "name", ["generate", "edit with checked images", "fetch", "wait", "read", "save"]
+)
+def test_trio_gets_a_configuration_error_and_sends_nothing(name: str, tmp_path: Path) -> None:
+    with FaultServer(CREATED) as server:
+        client = AsyncNanoBanana(KEY, base_url=server.url)
+        image = f"{server.url}/a.png"
+        result = AsyncTaskResult("t-1", "completed", {"result": {"imageUrls": [image]}})
+        operations: Mapping[str, Callable[[], Awaitable[object]]] = {
+            "generate": lambda: client.generate("a cat"),
+            "edit with checked images": lambda: client.edit("red", image, check_images=True),
+            "fetch": client.task("t-1").fetch,
+            "wait": client.task("t-1").wait,
+            "read": result.read,
+            "save": lambda: result.save(tmp_path),
+        }
 
-    async def run() -> None:
-        with pytest.raises(api.ConfigurationError, match="asyncio event loop"):
-            await AsyncNanoBanana(KEY, base_url=NOWHERE).generate("a cat")
+        async def run() -> None:
+            with pytest.raises(api.ConfigurationError, match="works only with asyncio"):
+                await operations[name]()
+            await client.aclose()
 
-    trio.run(run)
+        trio.run(run)
+    assert server.requests == []
+    assert list(tmp_path.iterdir()) == []
 
 
 # Content-Encoding.
