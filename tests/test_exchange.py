@@ -369,6 +369,137 @@ def test_a_dead_proxy_means_that_nothing_was_sent(is_async: bool) -> None:
     assert len(clock.sleeps) == 2
 
 
+class ReleasingClock(InstantClock):
+    """A clock that closes a response in the first pause, and so releases its connection."""
+
+    busy: httpx.Response
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self.busy.close()
+
+    async def sleep_async(self, seconds: float) -> None:
+        await super().sleep_async(seconds)
+        await self.busy.aclose()
+
+
+def submit_while_busy(url: str, *, is_async: bool, max_retries: int) -> Any:
+    """Submit with a client whose only connection is occupied until the first pause."""
+    clock, limits = ReleasingClock(), httpx.Limits(max_connections=1)
+    settings: Any = {
+        "base_url": url,
+        "clock": clock,
+        "max_retries": max_retries,
+        "timeout": httpx.Timeout(5, pool=0.005),
+    }
+    if not is_async:
+        with httpx.Client(limits=limits) as http:
+            clock.busy = http.send(http.build_request("GET", url), stream=True)
+            return NanoBanana(KEY, http_client=http, **settings).generate("a cat")
+
+    async def run() -> Any:
+        async with httpx.AsyncClient(limits=limits) as http:
+            clock.busy = await http.send(http.build_request("GET", url), stream=True)
+            return await AsyncNanoBanana(KEY, http_client=http, **settings).generate("a cat")
+
+    return asyncio.run(run())
+
+
+BUSY = Fault("never ends", response(200, length=1), stalls=True)
+
+
+@either
+def test_a_submission_that_gets_no_connection_from_the_pool_was_not_sent(is_async: bool) -> None:
+    with (
+        FaultServer(BUSY) as server,
+        pytest.raises(api.APITimeoutError, match=r"not sent \(PoolTimeout\)") as caught,
+    ):
+        submit_while_busy(server.url, is_async=is_async, max_retries=0)
+    assert server.posts == 0
+    assert_no_key(caught.value)
+
+
+@either
+def test_a_submission_is_retried_until_the_pool_has_a_connection(is_async: bool) -> None:
+    with FaultServer(BUSY, CREATED) as server:
+        assert submit_while_busy(server.url, is_async=is_async, max_retries=1).id == "t-1"
+    assert (server.posts, server.charged) == (1, 1)
+
+
+@pytest.fixture
+def replace_transports(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Callable[[httpx.Request], httpx.Response]], None]:
+    """Return a function that replaces what httpx's own transports do, as mocking libraries do."""
+
+    def replace(handle: Callable[[httpx.Request], httpx.Response]) -> None:
+        async def handle_async(_: object, request: httpx.Request) -> httpx.Response:
+            return handle(request)
+
+        monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _, each: handle(each))
+        monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle_async)
+
+    return replace
+
+
+@either
+@each_error
+def test_an_error_of_a_replaced_transport_leaves_a_submission_unknown(
+    name: str, is_async: bool, replace_transports: Callable[..., None]
+) -> None:
+    charged: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        charged.append(request)
+        raise errors()[name](request)
+
+    replace_transports(handle)
+    with pytest.raises(api.SubmissionUnknown):
+        call(NOWHERE, is_async=is_async)
+    assert len(charged) == 1
+
+
+@either
+def test_a_pool_timeout_of_another_request_leaves_a_submission_unknown(
+    is_async: bool, replace_transports: Callable[..., None]
+) -> None:
+    charged: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        charged.append(request)
+        return httpx.Response(201, json=ID)
+
+    def hook(_: httpx.Response) -> None:
+        other = httpx.Request("GET", "https://metrics.example")
+        raise httpx.PoolTimeout("busy", request=other) from httpcore.PoolTimeout()
+
+    replace_transports(handle)
+    with pytest.raises(api.SubmissionUnknown):
+        call(NOWHERE, is_async=is_async, hooks={"response": hook})
+    assert len(charged) == 1
+
+
+@either
+def test_a_request_hook_that_takes_the_trace_away_leaves_a_submission_unknown(
+    is_async: bool,
+) -> None:
+    def trace(event: str, info: object) -> None:
+        pass
+
+    def hook(request: httpx.Request) -> None:
+        request.extensions["trace"] = trace_async if is_async else trace
+
+    async def trace_async(event: str, info: object) -> None:
+        pass
+
+    with (
+        FaultServer(Fault("drops", charges=True)) as server,
+        pytest.raises(api.SubmissionUnknown),
+    ):
+        call(server.url, is_async=is_async, hooks={"request": hook})
+    assert (server.posts, server.charged) == (1, 1)
+
+
 @either
 def test_requests_that_a_tool_recorded_keep_their_authorization(is_async: bool) -> None:
     recorded: list[httpx.Request] = []

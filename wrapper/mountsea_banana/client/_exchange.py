@@ -137,7 +137,7 @@ class Exchange:
         if isinstance(self._error, Exception) and not is_given_up:
             causes = list(_chain(self._error))
             is_reported = any(each is error for each in self._reported for error in causes)
-            is_raised = self._is_connecting and any(map(_is_of_httpcore, causes))
+            is_raised = self._is_connecting and any(map(is_of_httpcore, causes))
             return not (is_reported or is_raised)
         return not self._is_connecting
 
@@ -199,6 +199,11 @@ class Exchange:
         """The same as `trace`, for an asynchronous transport."""
         self.trace(event, info)
 
+    def report(self, error: Exception) -> None:
+        """Note an error that kept the request from being sent, but that httpcore does not report."""
+        with self._lock:
+            self._reported.append(error)
+
     def receive(self, response: httpx.Response) -> None:
         """Take the status and the headers of the response."""
         with self._lock:
@@ -256,7 +261,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _is_of_httpcore(error: BaseException) -> bool:
+def is_of_httpcore(error: BaseException | None) -> bool:
+    """Return whether an exception is one of httpcore's own."""
     return type(error).__module__.startswith("httpcore")
 
 
