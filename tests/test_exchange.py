@@ -26,10 +26,12 @@ import httpx
 import mountsea_banana as api
 import pytest
 import trio
+from h2.connection import H2Connection
 from mountsea_banana import AsyncNanoBanana, AsyncTaskResult, InstantClock, NanoBanana, TaskResult
 from mountsea_banana.client import _threads
 from mountsea_banana.mock import MockServer
 
+from tests import http2
 from tests.conftest import KEY as MOCK_KEY
 from tests.faults import (
     CREATED,
@@ -1123,6 +1125,32 @@ def test_an_error_of_a_signal_handler_gives_the_attempt_up(
         signal.signal(signal.SIGALRM, before)
         thread.join()
     assert caught.value.__notes__ == ["a submission was interrupted, and nothing was charged"]
+
+
+def test_an_attempt_given_up_is_not_sent_again_on_another_connection(
+    join_workers: Callable[[], None],
+) -> None:
+    is_given_up = threading.Event()
+
+    def late_goaway(state: H2Connection, stream: int) -> bytes:
+        assert is_given_up.wait(5)
+        return http2.goaway(1)(state, stream)
+
+    # The pings keep the read timeout from striking before the deadline. httpcore itself sends a
+    # request again if GOAWAY says that it was not processed.
+    late = http2.Reply((*[http2.PING] * 40, late_goaway), trickles=True, then="closes")
+    fault = http2.Http2Fault("a late GOAWAY", [http2.BUSY, late, http2.CREATED])
+    settings: Any = {"timeout": SHORT, "clock": InstantClock()}
+    with (
+        http2.Http2FaultServer(fault) as server,
+        httpx.Client(http1=False, http2=True) as http,
+    ):
+        client = NanoBanana(KEY, base_url=server.url, http_client=http, **settings)
+        with pytest.raises(api.SubmissionUnknown):
+            client.generate("a cat")
+        is_given_up.set()
+        join_workers()
+    assert (server.posts, server.charged) == (2, 0)
 
 
 class _Untouchable:

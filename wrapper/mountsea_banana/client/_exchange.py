@@ -176,7 +176,7 @@ class Exchange:
             if step not in _BEFORE_SENDING:
                 return
             is_over = self._is_abandoned or self._has_ended
-            if is_over and not self._has_left and f"{step}.{moment}" in _STOPS:
+            if is_over and f"{step}.{moment}" in _STOPS:  # also if httpcore sends it again
                 raise Abandoned
             if moment == "failed":
                 error = info.get("exception")
@@ -200,7 +200,7 @@ class Exchange:
         self.trace(event, info)
 
     def report(self, error: Exception) -> None:
-        """Note an error that kept the request from being sent, but that httpcore does not report."""
+        """Note an error that kept the request from being sent and that httpcore does not report."""
         with self._lock:
             self._reported.append(error)
 
@@ -242,7 +242,7 @@ class Exchange:
                 self._on_late_response(outcome)
 
     def abandon(self, error: BaseException) -> None:
-        """Give the exchange up: a request that has not left can no longer leave."""
+        """Give the exchange up: nothing is sent any more, neither for the first time nor again."""
         with self._lock:
             if self._has_ended:
                 return
