@@ -253,7 +253,8 @@ def test_retry_after_is_honoured_up_to_a_minute_and_ignored_if_malformed(
 
 
 SUBMITTED: list[tuple[int, bool, type[Exception], bool]] = [
-    (199, False, api.APIStatusError, False),
+    (99, False, api.SubmissionServerError, False),
+    (199, True, api.SubmissionServerError, False),
     (300, False, api.APIStatusError, False),
     (308, True, api.APIStatusError, False),
     (399, False, api.APIStatusError, False),

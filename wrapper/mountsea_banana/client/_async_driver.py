@@ -46,11 +46,9 @@ class AsyncDownloader:
                 return await self._download(step)
 
     async def _download(self, step: Download) -> Outcome:
-        import asyncio
-
+        loop = _running_loop()
         try:
             # Connections belong to the event loop that opened them.
-            loop = asyncio.get_running_loop()
             if self._http is None or self._http.is_closed or self._loop is not loop:
                 self._http = _network.make_public_client(httpx.AsyncClient, self._timeout)
                 self._loop = loop
@@ -110,13 +108,7 @@ class AsyncDriver:
         return settings.read(step.exchange.outcome)
 
     def _check_loop(self) -> None:
-        import asyncio
-
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError as error:  # trio, for example
-            problem = "AsyncNanoBanana needs a running asyncio event loop"
-            raise ConfigurationError(problem) from error
+        loop = _running_loop()
         if self._loop not in (None, loop):
             raise ConfigurationError(
                 "this client belongs to another event loop: create one AsyncNanoBanana in each "
@@ -138,7 +130,11 @@ async def _call(function: Callable[[], object]) -> object:
 
 
 async def run(flow: Flow[T], perform: Callable[[Step], Awaitable[object]]) -> T:
-    """Run a flow to its end with `perform` for each step; return its result, or raise its error."""
+    """Run a flow to its end with `perform` for each step; return its result, or raise its error.
+
+    Raises ConfigurationError if no asyncio event loop is running.
+    """
+    _running_loop()
     try:
         step = next(flow)
         while True:
@@ -151,3 +147,14 @@ async def run(flow: Flow[T], perform: Callable[[Step], Awaitable[object]]) -> T:
     except StopIteration as stop:
         result: T = stop.value
         return result
+
+
+def _running_loop() -> object:
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError as error:  # trio, for example
+        raise ConfigurationError(
+            "AsyncNanoBanana works only with asyncio, and no asyncio event loop is running"
+        ) from error

@@ -182,8 +182,10 @@ def status_error(
     """Return the error for a response outside 2xx."""
     status = response.status_code
     kind = _STATUS_ERRORS.get(status, errors.APIStatusError)
-    if status >= 500:
-        kind = errors.SubmissionServerError if may_be_charged else errors.ServerError
+    if may_be_charged:
+        kind = errors.SubmissionServerError
+    elif status >= 500:
+        kind = errors.ServerError
     name = HTTPStatus(status).phrase if status in list(HTTPStatus) else "unknown status"
     about = f"task {task_id}: " if task_id else ""
     problem = f"{about}{status} {name}: {_excerpt(response)}"
