@@ -50,6 +50,8 @@ class Store:
             self._engine = sql.create_engine(
                 url,
                 pool_pre_ping=True,
+                # Each statement must see what others have committed before it.
+                isolation_level="READ COMMITTED",
                 connect_args={"connect_timeout": round(LOCK_SECONDS)},
             )
             event.listen(self._engine, "connect", _prepare_postgresql)
@@ -130,7 +132,10 @@ class Store:
 
     def accept(self, claim: str, task_id: str) -> None:
         """Record the task that a submission created, whatever was known of it before."""
-        if not self._update(claim, {"state": "accepted", "task_id": task_id, "reason": None}):
+        values: dict[str, object] = {"state": "accepted", "task_id": task_id, "reason": None}
+        for name in ("status", "result", "file"):  # a person may have settled it with another task
+            values[name] = sql.case((submissions.c.task_id == task_id, submissions.c[name]))
+        if not self._update(claim, values):
             raise LedgerError(f"the ledger {self.name!r} no longer has the submission")
 
     def doubt(self, claim: str, reason: str) -> Entry | None:
@@ -139,7 +144,7 @@ class Store:
         def update(connection: Connection) -> Entry | None:
             connection.execute(
                 sql.update(submissions)
-                .where(submissions.c.claim == claim, submissions.c.state == "claimed")
+                .where(submissions.c.claim == claim, submissions.c.task_id.is_(None))
                 .values(state="in doubt", reason=_clean(reason))
             )
             return self._one(connection, submissions.c.claim == claim)
@@ -187,9 +192,9 @@ class Store:
         """Record the final state of a submission's task."""
         self._update(claim, {"status": snapshot.status, "result": json.dumps(snapshot.raw)})
 
-    def keep_file(self, claim: str, file: Path) -> None:
+    def keep_file(self, claim: str, file: Path | None) -> None:
         """Record the file that an image is saved to."""
-        self._update(claim, {"file": str(file)})
+        self._update(claim, {"file": file and str(file)})
 
     def entries(self, state: State | None) -> Iterator[Entry]:
         """Yield every submission, or those in a state, from the oldest to the newest."""
@@ -224,6 +229,7 @@ class Store:
             ):
                 source.backup(target)
         except sqlite3.Error as error:
+            file.unlink(missing_ok=True)
             raise LedgerError(f"the backup {str(file)!r} could not be written: {error}") from error
 
     def _migrate(self, connection: Connection) -> None:
@@ -244,14 +250,16 @@ class Store:
         row = connection.execute(self._query().where(*conditions)).mappings().first()
         return Entry.of(row, now=row["now"]) if row else None
 
-    def _latest(self, connection: Connection, key: str) -> Entry | None:
+    def _latest(self, connection: Connection, key: str, *, locks: bool = False) -> Entry | None:
         query = self._query().where(submissions.c.key == key)
         query = query.order_by(submissions.c.attempt.desc()).limit(1)
+        if locks:  # PostgreSQL's row; an SQLite transaction that writes is alone anyway
+            query = query.with_for_update()
         row = connection.execute(query).mappings().first()
         return Entry.of(row, now=row["now"]) if row else None
 
     def _in_doubt(self, connection: Connection, key: str) -> Entry:
-        entry = self._latest(connection, key)
+        entry = self._latest(connection, key, locks=True)  # its task id may arrive meanwhile
         if entry is None:
             raise LedgerError(f"the ledger {self.name!r} has no key {key!r}")
         if entry.state != "in doubt":
@@ -268,8 +276,8 @@ class Store:
         return (count or 0) >= limit
 
     def _update(self, claim: str, values: Mapping[str, object]) -> bool:
-        statement = sql.update(submissions).where(submissions.c.claim == claim)
-        return bool(self._write(lambda c: c.execute(statement, values).rowcount))
+        statement = sql.update(submissions).where(submissions.c.claim == claim).values(values)
+        return bool(self._write(lambda connection: connection.execute(statement).rowcount))
 
     def _read(self, operation: Callable[[Connection], T]) -> T:
         with self._errors(), self._connect() as connection:
@@ -290,7 +298,7 @@ class Store:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError) as error:  # ValueError: a text that it cannot store
             cause = getattr(error, "orig", None) or error
             reason = " ".join(text_of(cause).split())
             raise LedgerError(f"the ledger {self.name!r} cannot be used: {reason}") from error
