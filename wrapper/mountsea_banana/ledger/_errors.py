@@ -60,9 +60,9 @@ class InDoubt(SubmissionUnknown):
         reason = entry.reason or UNREPORTED
         super().__init__(
             f"the submission for the key {entry.key!r}, started at "
-            f"{entry.claimed_at:%Y-%m-%d %H:%M:%S} UTC, is in doubt: {reason}. It may have "
-            "been charged, so it is not sent again. Check your account, then settle the key with "
-            "its task id, or release it"
+            f"{entry.claimed_at:%Y-%m-%d %H:%M:%S} UTC, is in doubt: {reason}. It is not sent "
+            "again: if your account shows its task, settle the key with the task id; if not, "
+            "release the key"
         )
         self.key = entry.key
         self.entry = entry
