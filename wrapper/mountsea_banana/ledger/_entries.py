@@ -84,6 +84,8 @@ class Entry:
     """The response to that poll."""
     file: Path | None
     """The file that the image was saved to."""
+    file_size: int | None
+    """The size of the image in bytes."""
 
     @classmethod
     def of(cls, row: Mapping[Any, Any], now: float) -> Self:
@@ -107,6 +109,7 @@ class Entry:
             status=row["status"],
             result=row["result"] and json.loads(row["result"]),
             file=row["file"] and Path(row["file"]),
+            file_size=row["file_size"],
         )
 
     @property

@@ -45,6 +45,7 @@ class Record:
     task_id: str
     snapshot: TaskSnapshot | None
     file: Path | None
+    file_size: int | None
 
 
 def submit(
@@ -88,7 +89,15 @@ def submit(
     if entry.claim == claim:
         entry = yield from _submit(store, entry, checked, settings)
     assert entry.task_id  # noqa: S101
-    return Record(store, settings, entry.claim, entry.task_id, entry.snapshot, entry.file)
+    return Record(
+        store,
+        settings,
+        entry.claim,
+        entry.task_id,
+        entry.snapshot,
+        entry.file,
+        entry.file_size,
+    )
 
 
 def _claim_seconds(settings: Settings) -> float:
@@ -291,26 +300,39 @@ def save(
     timeout: float,
 ) -> Flow[Path]:
     """Download the first image of a task into a file, unless the ledger knows that it is there."""
-    file = record.file
-    if file and not overwrite:
-        size: int | None = yield Call(partial(_size_of, file, path, record.task_id))
-        if size:
-            return file
-        overwrite = size == 0  # a process was killed when it had only claimed the name
+    saving = partial(_save, record, snapshot, path, max_bytes=max_bytes, timeout=timeout)
     try:
-        return (
-            yield from _downloads.save(
-                snapshot,
-                path,
-                download(record, snapshot, max_bytes=max_bytes, timeout=timeout),
-                overwrite=overwrite,
-                before_write=partial(_keep_file, record),
-            )
+        return (yield from saving(overwrite=overwrite))
+    except errors.DownloadError as error:
+        if error.hint is not errors.Hint.OVERWRITE:
+            raise
+    yield Call(partial(_read_file, record))  # another process may have saved it meanwhile
+    return (yield from saving(overwrite=False))
+
+
+def _save(
+    record: Record,
+    snapshot: TaskSnapshot,
+    path: Path | str,
+    *,
+    overwrite: bool,
+    max_bytes: int,
+    timeout: float,
+) -> Flow[Path]:
+    if record.file and not overwrite:
+        size: int | None = yield Call(partial(_size_of, record.file, path, record.task_id))
+        if size == record.file_size:
+            return record.file
+        overwrite = size == 0  # a process was killed when it had only claimed the name
+    return (
+        yield from _downloads.save(
+            snapshot,
+            path,
+            download(record, snapshot, max_bytes=max_bytes, timeout=timeout),
+            overwrite=overwrite,
+            before_write=partial(_keep_file, record),
         )
-    except errors.DownloadError:
-        if record.file != file:  # what is there now may be another picture
-            yield Call(partial(_keep_file, record, file))
-        raise
+    )
 
 
 def _size_of(file: Path, path: Path | str, task_id: str) -> int | None:
@@ -322,10 +344,19 @@ def _size_of(file: Path, path: Path | str, task_id: str) -> int | None:
         return None
 
 
-def _keep_file(record: Record, file: Path | None) -> None:
-    """Record a file before it is written; without it, the next caller finds a foreign file."""
-    record.file = file and file.absolute()
+def _keep_file(record: Record, file: Path, size: int) -> None:
+    """Record a file before it is written: it is complete if it has the size of the image.
+
+    Without the record, the next caller takes it for somebody else's.
+    """
+    record.file, record.file_size = file.absolute(), size
     try:
-        record.store.keep_file(record.claim, record.file)
+        record.store.keep_file(record.claim, record.file, size)
     except LedgerError as error:
         _responses.log(f"the file of task {record.task_id} was not recorded: {error}")
+
+
+def _read_file(record: Record) -> None:
+    entry = record.store.read(record.claim)
+    if entry:
+        record.file, record.file_size = entry.file, entry.file_size

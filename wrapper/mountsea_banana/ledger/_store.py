@@ -120,6 +120,10 @@ class Store:
                 if not isinstance(error.__cause__, IntegrityError):
                     raise
 
+    def read(self, claim: str) -> Entry | None:
+        """Return the submission of a claim."""
+        return self._read(lambda connection: self._one(connection, submissions.c.claim == claim))
+
     def holds(self, claim: str) -> bool:
         """Return whether a claim is still valid."""
         condition = (
@@ -133,7 +137,12 @@ class Store:
     def accept(self, claim: str, task_id: str) -> None:
         """Record the task that a submission created, whatever was known of it before."""
         values: dict[str, object] = {"state": "accepted", "task_id": task_id, "reason": None}
-        for name in ("status", "result", "file"):  # a person may have settled it with another task
+        for name in (
+            "status",
+            "result",
+            "file",
+            "file_size",
+        ):  # a person may have settled it with another task
             values[name] = sql.case((submissions.c.task_id == task_id, submissions.c[name]))
         if not self._update(claim, values):
             raise LedgerError(f"the ledger {self.name!r} no longer has the submission")
@@ -192,9 +201,9 @@ class Store:
         """Record the final state of a submission's task."""
         self._update(claim, {"status": snapshot.status, "result": json.dumps(snapshot.raw)})
 
-    def keep_file(self, claim: str, file: Path | None) -> None:
+    def keep_file(self, claim: str, file: Path, size: int) -> None:
         """Record the file that an image is saved to."""
-        self._update(claim, {"file": file and str(file)})
+        self._update(claim, {"file": str(file), "file_size": size})
 
     def entries(self, state: State | None) -> Iterator[Entry]:
         """Yield every submission, or those in a state, from the oldest to the newest."""
