@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench build check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin setup soak spec-diff test typecheck unit update-spec
+.PHONY: bench build chaos check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin setup soak spec-diff test typecheck unit update-spec
 
 PYTHON ?= python3
 VENV := .venv
@@ -59,6 +59,9 @@ contract: $(READY) ## test the mock, or any server [BASE_URL=…] [BUDGET=0] [SE
 
 faults: $(READY) ## try every fault on a submission, with every kind of client, and count the losses
 	@$(RUN) -m tests.faults
+
+chaos: $(READY) ## kill batches with a ledger 2 × 200 times, in about 5 minutes, and compare them with the account [KILLS=200]
+	@$(RUN) -m tests.chaos $(KILLS)
 
 soak: $(READY) ## let 10,000 deadlines pass, cancel 10,000 polls, and check that nothing stays behind
 	@$(RUN) -m tests.soak

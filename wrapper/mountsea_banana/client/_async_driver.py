@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -14,6 +15,9 @@ from ._responses import APIResponse
 from ._settings import DEFAULT_TIMEOUT, Settings
 from ._snapshots import TaskSnapshot
 from ._steps import Call, Download, DownloadAll, Flow, Notify, Send, Sleep, Step, T, Write
+
+if TYPE_CHECKING:
+    import asyncio
 
 Notifier = Callable[[TaskSnapshot], object]
 
@@ -117,16 +121,33 @@ class AsyncDriver:
         self._loop = loop
 
 
+def _running_loop() -> asyncio.AbstractEventLoop:
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError as error:  # trio, for example
+        raise ConfigurationError(
+            "AsyncNanoBanana works only with asyncio, and no asyncio event loop is running"
+        ) from error
+
+
 async def _call(function: Callable[[], object]) -> object:
     import asyncio
 
-    call = asyncio.ensure_future(asyncio.to_thread(function))
-    try:
-        return await asyncio.shield(call)
-    except asyncio.CancelledError:
-        # The thread goes on, and what the flow does next depends on what it did.
-        await asyncio.wait([call])
-        raise
+    # Not a task, which the end of the event loop would cancel.
+    call = _running_loop().run_in_executor(None, function)
+    cancelled: asyncio.CancelledError | None = None
+    while not call.done():
+        try:
+            await asyncio.wait([call])
+        except asyncio.CancelledError as error:
+            # The thread goes on, and what the flow does next depends on what it did.
+            cancelled = error
+    if cancelled:
+        call.exception()  # retrieved, so that asyncio does not log it
+        raise cancelled
+    return call.result()
 
 
 async def run(flow: Flow[T], perform: Callable[[Step], Awaitable[object]]) -> T:
@@ -147,14 +168,3 @@ async def run(flow: Flow[T], perform: Callable[[Step], Awaitable[object]]) -> T:
     except StopIteration as stop:
         result: T = stop.value
         return result
-
-
-def _running_loop() -> object:
-    import asyncio
-
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError as error:  # trio, for example
-        raise ConfigurationError(
-            "AsyncNanoBanana works only with asyncio, and no asyncio event loop is running"
-        ) from error
