@@ -44,6 +44,8 @@ class Record:
     task_id: str
     snapshot: TaskSnapshot | None
     file: Path | None
+    is_new: bool = False
+    """Whether this caller submitted the request, which was charged."""
 
 
 def submit(
@@ -89,7 +91,8 @@ def submit(
     if entry.claim == claim:
         entry = yield from _submit(store, entry, checked, settings)
     assert entry.task_id  # noqa: S101
-    return Record(store, settings, entry.claim, entry.task_id, entry.snapshot, entry.file)
+    is_new = entry.claim == claim
+    return Record(store, settings, entry.claim, entry.task_id, entry.snapshot, entry.file, is_new)
 
 
 def _claim_seconds(settings: Settings) -> float:
