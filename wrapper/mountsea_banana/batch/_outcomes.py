@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
 State = Literal["done", "failed", "in doubt", "running", "not started", "skipped"]
 """`done`: the image is saved. `failed`: there will be no image, or it could not be saved.
@@ -30,6 +30,17 @@ class Outcome:
     """Why there is none."""
     prompt: str | None = field(default=None, repr=False)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome as a JSON object."""
+        return {
+            "event": self.state,
+            "number": self.number,
+            "key": self.key,
+            "task_id": self.task_id,
+            "path": str(self.path) if self.path else None,
+            "error": self.error,
+        }
+
 
 @frozen
 class Submitted:
@@ -39,6 +50,10 @@ class Submitted:
     key: str
     task_id: str
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as a JSON object."""
+        return {"event": "submitted", **asdict(self)}
+
 
 @frozen
 class Paused:
@@ -47,15 +62,30 @@ class Paused:
     seconds: float
     reason: str
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as a JSON object."""
+        return {"event": "paused", **asdict(self)}
 
-Event = Outcome | Submitted | Paused
+
+@frozen
+class Draining:
+    """Ctrl-C was pressed: no more rows are started, and these submissions are waited for."""
+
+    submissions: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as a JSON object."""
+        return {"event": "draining", **asdict(self)}
+
+
+Event = Outcome | Submitted | Paused | Draining
 
 
 @frozen
 class Report:
     """What came of a batch."""
 
-    states: Counter[State]
+    states: Counter[str]
     """How many rows are in each state."""
     charged: int
     """How many submissions this run made that were charged. Those in doubt are not counted."""

@@ -25,7 +25,7 @@ from mountsea_banana.ledger._store import is_free
 from ._failures import is_fatal, is_refusal, may_be_charged, outcome_of
 from ._interrupts import two_interrupts
 from ._keys import file_name
-from ._outcomes import Event, Outcome, Paused, Report, Submitted
+from ._outcomes import Draining, Event, Outcome, Paused, Report, Submitted
 from ._pace import Pace
 from ._rows import Row
 from ._worklist import Worklist
@@ -94,6 +94,12 @@ async def run_async(
     return await _Batch(rows, client=client, ledger=ledger, output=output, **options).run()
 
 
+def count_unpaid(rows: Worklist, ledger: Ledger, *, retry_failed: bool = False) -> int:
+    """Return how many rows would be submitted, and charged. Nothing is sent."""
+    found = (ledger.find(row.key) for row in rows)
+    return sum(entry is None or is_free(entry, retry_failed=retry_failed) for entry in found)
+
+
 class _Batch:
     """A run of a batch. Rows start one after another, and each is a task of the event loop."""
 
@@ -140,12 +146,12 @@ class _Batch:
         """Start no more rows, and end once every submission has its task."""
         self._is_interrupted = True
         self._changed.set()
+        self._tell(Draining(len(self._in_flight - self._waiting)))
         for task in self._waiting:
             task.cancel()
 
     def abort(self) -> None:
         """End at once."""
-        self.drain()
         for task in self._in_flight:
             task.cancel()
 
@@ -289,7 +295,8 @@ class _Batch:
             if not self._is_interrupted:
                 result = await task.wait()
                 path = await result.save(self._folder / file_name(row.key))
-                outcome = evolve(outcome, state="done", path=path)
+                # The ledger knows an absolute path.
+                outcome = evolve(outcome, state="done", path=self._folder / path.name)
         except errors.NanoBananaError as error:
             outcome = outcome_of(row, error, task.id)
         except asyncio.CancelledError:

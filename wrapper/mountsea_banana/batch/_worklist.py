@@ -38,7 +38,7 @@ class Worklist:
         )
         self.bad_rows: list[BadRow] = []
         """The first of the invalid rows."""
-        self._states: Counter[State] = Counter()
+        self._states: Counter[str] = Counter()
         try:
             self._load(rows)
             if self._states["skipped"] and not skip_invalid:
@@ -71,7 +71,7 @@ class Worklist:
         return self._rows("state != 'skipped'")
 
     @property
-    def states(self) -> Counter[State]:
+    def states(self) -> Counter[str]:
         """How many rows are in each state."""
         return +self._states
 
