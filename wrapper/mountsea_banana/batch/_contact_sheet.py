@@ -41,7 +41,7 @@ def write_contact_sheet(rows: Worklist, folder: Path, title: str) -> Path:
 
 def summary(rows: Worklist) -> str:
     """Return how many rows are in each state, such as `98 done, 2 failed`."""
-    return ", ".join(f"{count:,} {state}" for state, count in rows.states.most_common())
+    return ", ".join(f"{count:,} {state}" for state, count in rows.states.items())
 
 
 def _file(page: int) -> str:
@@ -91,8 +91,9 @@ def _card(outcome: Outcome) -> str:
         lines += (
             [f'<p class="error">{html.escape(outcome.error[:500])}</p>'] if outcome.error else []
         )
-    name = f" · <code>{html.escape(outcome.key)}</code>" if outcome.key else ""
-    lines.append(f"<small>row {outcome.number}{name}</small>")
+    key = html.escape(outcome.key or "")
+    name = f" · <code>{key}</code>" if key else ""
+    lines.append(f'<small title="{key}">row {outcome.number}{name}</small>')
     return f'<article id="row-{outcome.number}">{image}<div>{"".join(lines)}</div></article>'
 
 

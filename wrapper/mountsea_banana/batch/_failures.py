@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mountsea_banana.client import _errors as errors
 from mountsea_banana.client._files import reason
-from mountsea_banana.ledger._errors import LedgerError
+from mountsea_banana.ledger._errors import InDoubt, LedgerError
 
 from ._outcomes import Outcome
 from ._rows import Row
@@ -35,6 +35,8 @@ def outcome_of(row: Row, error: Exception, task_id: str | None = None) -> Outcom
     """Return what came of a row that ended with an error."""
     if isinstance(error, errors.NanoBananaError):
         problem, task_id = error.problem, task_id or error.task_id
+        if isinstance(error, InDoubt):
+            problem = error.entry.reason or problem
     else:
         problem = reason(error)
     return Outcome(

@@ -36,7 +36,7 @@ class Keys:
         query = "SELECT count FROM seen WHERE content = ?"
         (ordinal,) = self._database.execute(query, [content]).fetchone()
         # If this changed, rows that are in a ledger would be paid for again.
-        key = f"{_slug(draft.prompt)}-{content.hex()}".lstrip("-")
+        key = f"{_slug(draft.prompt)}-{content[:8].hex()}".lstrip("-")
         return key if ordinal == 1 else f"{key}-{ordinal}"
 
     def claim(self, key: str, draft: Draft, number: int) -> int | None:
@@ -67,7 +67,7 @@ def file_name(key: str) -> str:
 
 
 def _hash(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()[:12]
+    return hashlib.sha256(content).digest()[:16]
 
 
 def _slug(prompt: str) -> str:

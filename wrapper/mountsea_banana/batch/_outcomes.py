@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from attrs import asdict, field, frozen
 
-State = Literal["done", "failed", "in doubt", "running", "not started", "skipped"]
-"""`done`: the image is saved. `failed`: there will be no image, or it could not be saved.
-`in doubt`: the row may have been charged without a known task. `running`: its task goes on.
-`skipped`: it is invalid."""
+State = Literal["done", "running", "not started", "failed", "in doubt", "skipped"]
+"""`done`: the image is saved. `running`: its task goes on. `failed`: there will be no image, or it
+could not be saved. `in doubt`: the row may have been charged without a known task. `skipped`: it is
+invalid."""
+STATES: tuple[State, ...] = get_args(State)
 
 
 @frozen

@@ -13,7 +13,7 @@ from typing import BinaryIO, Self
 
 from ._errors import InvalidRows
 from ._keys import Keys
-from ._outcomes import Outcome, State
+from ._outcomes import STATES, Outcome, State
 from ._reading import read as read_rows
 from ._rows import BadRow, Draft, Row
 
@@ -73,7 +73,7 @@ class Worklist:
     @property
     def states(self) -> Counter[str]:
         """How many rows are in each state."""
-        return +self._states
+        return Counter({name: self._states[name] for name in STATES if self._states[name]})
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield what came of every row, in their order."""

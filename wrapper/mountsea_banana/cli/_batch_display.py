@@ -61,13 +61,9 @@ class Display:
                 self._end_row(event)
             case batch.Paused():
                 if not self._as_json:
-                    self._message(f"{event.seconds:.0f} s: {event.reason}", "paused")
+                    self._message(f"for {event.seconds:.0f} s: {event.reason}", "paused")
             case batch.Draining():
-                self._screen.say(
-                    f"waiting for the responses to {event.submissions} submissions; press Ctrl-C "
-                    "again to stop at once, which may leave them in doubt",
-                    "interrupted",
-                )
+                self._screen.say(_draining(event.submissions), "interrupted")
         if self._as_json:
             put(json.dumps(event.to_dict()))
         else:
@@ -99,3 +95,12 @@ class Display:
             self._screen.say(text, kind)
         elif self._messages == MAX_MESSAGES + 1:
             self._screen.say("no further problems are shown; the results file has them all")
+
+
+def _draining(submissions: int) -> str:
+    if not submissions:
+        return "no more rows are started"
+    return (
+        f"no more rows are started; waiting for the responses to {submissions} submissions. Press "
+        "Ctrl-C again to stop at once, which may leave them in doubt"
+    )
