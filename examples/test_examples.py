@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from mountsea_banana import BadRequestError, NanoBanana
+from mountsea_banana.ledger import Ledger
 from mountsea_banana.mock import MockServer, Plan
 
 from examples import notebook, worker
@@ -23,47 +22,30 @@ def _environment(banana_server: MockServer, monkeypatch: pytest.MonkeyPatch) -> 
     banana_server.plan = Plan(polls=1)
 
 
-def run_worker(*arguments: str) -> str:
-    command = [sys.executable, worker.__file__, *arguments]
-    return subprocess.check_output(command, text=True).strip()
+def run_worker(folder: Path, *jobs: str) -> list[str]:
+    command = [sys.executable, worker.__file__, str(folder / "pictures.db"), str(folder)]
+    return subprocess.check_output(command, input="\n".join(jobs), text=True).splitlines()
 
 
-def test_a_worker_finishes_tasks_that_another_process_submitted(
+def test_jobs_that_are_delivered_again_are_paid_for_once(
     banana_server: MockServer, tmp_path: Path
 ) -> None:
-    store, folder = str(tmp_path / "tasks.db"), tmp_path / "out"
-    task_id = run_worker("add", store, "a cat")
-    assert run_worker("work", store, str(folder)) == f"saved {folder / task_id}.png"
-    assert run_worker("work", store, str(folder)) == ""
-    assert banana_server.charged == 1
+    first = run_worker(tmp_path, "one\ta cat", "two\ta dog")
+    assert len(first) == 2
+    assert run_worker(tmp_path, "two\ta dog", "one\ta cat") == first[::-1]
+    assert banana_server.charged == 2
 
 
-def test_a_worker_keeps_unfinished_tasks_and_drops_failed_ones(
+def test_a_job_that_fails_does_not_stop_the_others(
     banana: NanoBanana, banana_server: MockServer, tmp_path: Path
 ) -> None:
-    with contextlib.closing(worker.open_store(":memory:")) as store:
-        banana_server.next_task(Plan(ends_as="failed"))
-        banana_server.next_task(Plan(truncates=True))
-        worker.add(store, banana, "a cat")
-        kept = worker.add(store, banana, "a dog")
-        worker.work(store, banana, tmp_path)
-        assert store.execute("SELECT id FROM open_tasks").fetchall() == [(kept,)]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_worker_submits_nothing_if_it_cannot_store_the_id(
-    banana: NanoBanana, banana_server: MockServer, tmp_path: Path
-) -> None:
-    path = str(tmp_path / "tasks.db")
-    with (
-        contextlib.closing(worker.open_store(path)) as store,
-        contextlib.closing(worker.open_store(path)) as other,
-    ):
-        other.execute("BEGIN IMMEDIATE")
-        store.execute("PRAGMA busy_timeout = 0")
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
-            worker.add(store, banana, "a cat")
-    assert banana_server.charged == 0
+    banana_server.next_task(Plan(ends_as="failed"))
+    with Ledger(tmp_path / "pictures.db") as ledger:
+        jobs = ["one\ta cat", "two\ta dog"]
+        assert worker.work(ledger, banana, jobs, tmp_path) == 1
+        assert worker.work(ledger, banana, jobs, tmp_path) == 1
+    assert len(list(tmp_path.glob("*.png"))) == 1
+    assert banana_server.charged == 2
 
 
 def test_a_failed_prompt_does_not_lose_the_other_images(
