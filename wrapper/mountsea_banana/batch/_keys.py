@@ -72,5 +72,7 @@ def _hash(content: bytes) -> bytes:
 
 def _slug(prompt: str) -> str:
     """Return the first words of a prompt, for people who read the names of files."""
-    words = re.findall(r"[a-z0-9]+", prompt[:200].lower())
-    return "-".join(words)[:40].strip("-")
+    words = "-".join(re.findall(r"[a-z0-9]+", prompt[:200].lower()))
+    if len(words) > 40:
+        words = words[:41].rpartition("-")[0] or words[:40]
+    return words

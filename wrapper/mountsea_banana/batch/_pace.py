@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 MAX_PAUSE = 900.0
 """Seconds; the batch ends instead of waiting longer."""
 MAX_REFUSALS = 10
@@ -20,7 +22,7 @@ class Pace:
         self._most = most
         self._limit = float(most)
         self._resumes_at = 0.0
-        self._refused_at = -1.0
+        self._refused_at = -math.inf
         self._refusals = 0
 
     @property
@@ -38,23 +40,20 @@ class Pace:
         self._limit = min(self._most, self._limit + 1 / self._limit)
 
     def refuse(self, *, started: float, now: float, asked: float | None, jitter: float) -> float:
-        """Note that the server refused a row for now; return the seconds of a new pause, or 0.
+        """Note that the server refused a row for now; return the seconds of a new pause.
 
-        `started` is when the row was submitted, `asked` the server's Retry-After. Rows that were
-        submitted before the last refusal tell nothing new, unless they ask for a longer pause.
+        `started` is when the row was submitted, `asked` the server's Retry-After. A row that was
+        submitted before the last refusal tells nothing new, but may ask for a longer pause: 0.
         """
-        if started > self._refused_at:
+        is_new = started > self._refused_at
+        if is_new:
+            self._refused_at = now
             self._refusals += 1
             self._limit = max(1.0, self._limit / 2)
-        elif asked is None:
-            return 0.0
-        self._refused_at = now
         if asked is None:
             asked = _BACKOFF[min(self._refusals, len(_BACKOFF)) - 1] * (0.75 + jitter / 4)
-        if now + asked <= self._resumes_at:
-            return 0.0
-        self._resumes_at = now + asked
-        return asked
+        self._resumes_at = max(self._resumes_at, now + asked)
+        return asked if is_new else 0.0
 
     def gives_up(self, now: float) -> bool:
         """Return whether waiting any longer is of no use."""

@@ -131,7 +131,7 @@ def _value(name: str, cell: str) -> object:
     text = cell.strip()
     with contextlib.suppress(ValueError, RecursionError):
         if name == "num_images":
-            return float(text)
+            return json.loads(text)
         if name == "image_urls":
             return json.loads(text) if text.startswith("[") else text.split()
     return text

@@ -62,7 +62,7 @@ class Display:
             case batch.Paused():
                 if not self._as_json:
                     self._message(f"for {event.seconds:.0f} s: {event.reason}", "paused")
-            case batch.Draining():
+            case _:
                 self._screen.say(_draining(event.submissions), "interrupted")
         if self._as_json:
             put(json.dumps(event.to_dict()))
