@@ -275,7 +275,7 @@ def test_a_late_task_id_that_cannot_be_recorded_is_logged(
             if "could not be recorded" in record.getMessage():
                 is_logged.set()
 
-    monkeypatch.setattr(Store, "accept", fail)
+    monkeypatch.setattr(Store, "_write", fail)
     logger = logging.getLogger("mountsea_banana")
     watch = Watch()
     logger.addHandler(watch)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from mountsea_banana._shared.extras import missing
 from mountsea_banana.rules import _check, _options, _rules
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ Exit codes:
   3    network, server or file error; a task with an id keeps running
   4    unknown outcome: the request may have been charged
   130  interrupted; the message says whether the request may have been charged
+"""
+BATCH_EXIT_CODES = """\b
+Exit codes:
+  0    every row has its image
+  1    rows failed or were left out, or --max-cost or --max-failures was reached
+  2    usage error, such as an invalid row or no key; nothing was sent
+  4    unknown outcome: rows that are named may have been charged
+  130  interrupted
 """
 ENVIRONMENT = """\b
 Environment:
@@ -192,6 +201,61 @@ def result(task_id: str, **options: Any) -> int:
 
     follow_options = Options(**options, no_wait=False)
     return follow(lambda client: client.task(task_id), follow_options, is_submission=False)
+
+
+@commands.command(epilog=BATCH_EXIT_CODES)
+@click.argument("file")
+@click.option(
+    "-o",
+    "--output",
+    type=_output,
+    default="pictures",
+    show_default=True,
+    metavar="FOLDER",
+    help="The folder for the images, the results and the contact sheet.",
+)
+@click.option(
+    "--ledger",
+    metavar="FILE-OR-URL",
+    help="The ledger of what was paid. The default is FILE.ledger.db.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 100),
+    default=20,
+    show_default=True,
+    help="How many rows may be in flight. Fewer are while the server refuses more.",
+)
+@click.option(
+    "--max-cost",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Start no more rows once the ledger has N submissions that may have been charged.",
+)
+@click.option(
+    "--max-failures",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Start no more rows after N have failed in this run.",
+)
+@click.option("--retry-failed", is_flag=True, help="Pay again for rows whose task has failed.")
+@click.option("--skip-invalid", is_flag=True, help="Leave out rows that are invalid.")
+@click.option("--dry-run", is_flag=True, help="Send nothing. Count the rows to pay for.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event.")
+@click.option("--base-url", metavar="URL", help="The base URL of the API.")
+def batch(**options: Any) -> int:
+    """Generate or edit an image for every row of FILE, and pay at most once for each.
+
+    FILE is JSON Lines or CSV, or - for stdin. A row has the fields of a request body, such as
+    prompt, and optionally a key. Run the command again to finish what is left.
+    """
+    try:
+        from ._batch import Options, run_batch
+    except ImportError as error:
+        raise click.UsageError(missing(error, "cli")) from error
+    if options["file"] == "-" and not options["ledger"]:
+        raise click.UsageError("pass --ledger: rows from stdin have no file to keep it beside")
+    return run_batch(Options(**options))
 
 
 @commands.command()

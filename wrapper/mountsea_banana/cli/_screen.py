@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -62,6 +62,49 @@ class Screen:
         elif text != self._status:
             self.say(text)
         self._status = text
+
+    def bar(self, total: int) -> Progress | None:
+        """Return a progress bar for rows, with a field `counts`; None without a terminal."""
+        if not self._has_spinner:
+            return None
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        class RateColumn(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                return Text(f"{task.speed or 0:.1f} rows/s")
+
+        bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            RateColumn(),
+            TextColumn("{task.fields[counts]}", markup=False),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        bar.add_task("", total=total, counts="")
+        return bar
+
+    def table(self, title: str, counts: Mapping[str, int]) -> None:
+        """Print counts: as a table on a terminal, and otherwise as a line."""
+        if not self._has_spinner:
+            self.say(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+            return
+        from rich.table import Column, Table
+
+        table = Table(title, Column("", justify="right"), show_header=False)
+        for name, count in counts.items():
+            table.add_row(name, f"{count:,}")
+        with contextlib.suppress(OSError):
+            self._console.print(table)
 
     def __enter__(self) -> Self:
         if self._has_spinner:

@@ -46,6 +46,8 @@ class Record:
     snapshot: TaskSnapshot | None
     file: Path | None
     file_size: int | None
+    is_new: bool = False
+    """Whether this caller submitted the request, which was charged."""
 
 
 def submit(
@@ -97,6 +99,7 @@ def submit(
         entry.snapshot,
         entry.file,
         entry.file_size,
+        is_new=entry.claim == claim,
     )
 
 

@@ -61,6 +61,11 @@ class RecordedTask(Task):
         super().__init__(driver, record.task_id)
         self._record = record
 
+    @property
+    def is_new(self) -> bool:
+        """Whether this call submitted the request, which was charged."""
+        return self._record.is_new
+
     def _fetching(self) -> Flow[TaskSnapshot]:
         return _flows.fetch(self._record)
 

@@ -6,6 +6,8 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+import attrs
+
 from mountsea_banana._shared.text import shown
 
 from ._violations import Violation
@@ -51,6 +53,13 @@ def image_urls(body: Body) -> Iterator[tuple[str, object]]:
     if isinstance(urls, list):
         for index, url in enumerate(urls):
             yield f"image_urls[{index}]", url
+
+
+def field_names() -> list[str]:
+    """Return the names of the fields that the spec has."""
+    from mountsea_api.models import NanoImageDto
+
+    return [each.name for each in attrs.fields(NanoImageDto) if each.init]
 
 
 def is_number(value: object) -> bool:

@@ -1,0 +1,368 @@
+"""`nano-banana batch` against the mock server."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mountsea_banana import Clock, batch
+from mountsea_banana.batch import Draining, Outcome, Paused, Submitted
+from mountsea_banana.cli import main
+from mountsea_banana.cli._batch_display import Display
+from mountsea_banana.cli._screen import Screen
+from mountsea_banana.mock import MockServer, Plan
+
+from .conftest import KEY
+
+
+class Result:
+    """The exit code and the output of a command."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path,
+    banana_server: MockServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
+    """Return a function that runs a batch in an empty folder."""
+
+    async def sleep(clock: Clock, seconds: float) -> None:
+        await banana_server.clock.sleep_async(seconds)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MOUNTSEA_API_KEY", KEY)
+    monkeypatch.setenv("MOUNTSEA_BASE_URL", banana_server.url)
+    # The environment of a terminal would change the output.
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(Clock, "sleep_async", sleep)
+    monkeypatch.setattr(Clock, "monotonic", lambda _: banana_server.clock.monotonic())
+
+    def run(*arguments: str) -> Result:
+        code = main(["batch", *arguments])
+        output = capsys.readouterr()
+        return Result(code, output.out, output.err)
+
+    return run
+
+
+def write(text: str, name: str = "jobs.jsonl") -> None:
+    Path(name).write_text(text, "utf-8")
+
+
+def files(folder: str = ".") -> list[str]:
+    return sorted(file.name for file in Path(folder).iterdir())
+
+
+def cats(count: int) -> None:
+    write("".join(f'{{"prompt": "cat {n}", "key": "cat-{n}"}}\n' for n in range(1, count + 1)))
+
+
+# From the file to the pictures
+
+
+def test_a_batch_saves_every_image_and_its_results(run: Run, banana_server: MockServer) -> None:
+    cats(3)
+    result = run("jobs.jsonl", "-o", "out")
+    assert (result.code, result.out) == (0, "out/results.jsonl\n")
+    assert result.err == "3 done, 3 charged now\ncontact sheet: out/index.html\n"
+    assert files("out") == [*("cat-1.png", "cat-2.png", "cat-3.png", "index.html", "results.jsonl")]
+    assert Path("jobs.jsonl.ledger.db").exists()
+    assert banana_server.charged == 3
+
+
+def test_a_table_has_its_results_in_a_table(run: Run) -> None:
+    write("prompt\na cat\n", "jobs.csv")
+    assert run("jobs.csv").out == "pictures/results.csv\n"
+
+
+def test_a_batch_that_is_run_again_pays_for_nothing(run: Run, banana_server: MockServer) -> None:
+    cats(3)
+    assert run("jobs.jsonl").code == 0
+    assert "3 done, 0 charged now" in run("jobs.jsonl").err
+    assert banana_server.charged == 3
+
+
+def test_the_rows_can_come_from_stdin(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = io.TextIOWrapper(io.BytesIO(b'{"prompt": "a cat"}\n'))
+    monkeypatch.setattr(sys, "stdin", rows)
+    assert run("-", "--ledger", "my.db").code == 0
+    assert Path("my.db").exists()
+    assert banana_server.charged == 1
+
+
+def test_rows_from_stdin_need_a_ledger(run: Run) -> None:
+    result = run("-")
+    assert result.code == 2
+    assert "pass --ledger" in result.err
+
+
+def test_json_prints_every_event_as_a_line(run: Run, banana_server: MockServer) -> None:
+    cats(2)
+    banana_server.next_task(Plan(refusals=1))
+    result = run("jobs.jsonl", "--json", "--concurrency", "1")
+    assert [event["event"] for event in result.events] == [
+        *("paused", "submitted", "done", "submitted", "done", "finished")
+    ]
+    assert result.events[-1] == {"event": "finished", "done": 2, "charged": 2, "exit_code": 0}
+    assert result.err == "contact sheet: pictures/index.html\n"
+
+
+# Before anything is sent
+
+
+def test_bad_rows_are_listed_and_nothing_is_sent(run: Run, banana_server: MockServer) -> None:
+    write('{"prompt": "a cat"}\n{}\n{"prompt": "a", "resolution": "2K"}\n')
+    result = run("jobs.jsonl")
+    assert result.code == 2
+    lines = result.err.splitlines()
+    assert lines[0] == "invalid: line 2: prompt is required"
+    assert lines[1].startswith("invalid: line 3: resolution works only with")
+    assert lines[2] == (
+        "error: nothing was sent: correct the rows, or pass --skip-invalid to leave them out"
+    )
+    assert banana_server.charged == 0
+    assert files() == ["jobs.jsonl"]
+
+
+def test_only_the_first_bad_rows_are_listed(run: Run) -> None:
+    write("{}\n" * 1025)
+    lines = run("jobs.jsonl").err.splitlines()
+    assert len(lines) == 22
+    assert lines[20] == "and 1,005 more"
+
+
+def test_bad_rows_can_be_skipped_but_the_batch_does_not_succeed(run: Run) -> None:
+    write('{"prompt": "a cat"}\n{}\n')
+    result = run("jobs.jsonl", "--skip-invalid")
+    assert result.code == 1
+    assert "1 done, 1 skipped, 1 charged now" in result.err
+    last = Path("pictures/results.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["error"] == "prompt is required"
+
+
+def test_a_dry_run_counts_what_would_be_paid_for(run: Run, banana_server: MockServer) -> None:
+    cats(2)
+    dry = run("jobs.jsonl", "--dry-run")
+    assert (dry.code, dry.out) == (0, "2 of 2 rows would be paid for; nothing was sent\n")
+    assert files() == ["jobs.jsonl"]
+    assert run("jobs.jsonl").code == 0
+    cats(5)
+    counts = {"event": "dry run", "rows": 5, "invalid": 0, "to_pay": 3}
+    assert run("jobs.jsonl", "--dry-run", "--json").events == [counts]
+    assert banana_server.charged == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "problem"),
+    [
+        ("notes\nx\n", ["jobs.csv"], "the column 'notes' is unknown"),
+        ("prompt\na\n", ["missing.csv"], "the rows cannot be read"),
+        ("prompt\na\n", ["jobs.csv", "--ledger", "mysql://x/y"], "cannot be stored in mysql"),
+        ("prompt\na\n", ["jobs.csv", "--base-url", "ftp://x"], "is not an https:// URL"),
+        ("prompt\na\n", ["jobs.csv", "-o", "jobs.csv"], "is not a folder"),
+        ("prompt\na\n", ["jobs.csv", "--concurrency", "0"], "0 is not in the range"),
+    ],
+)
+def test_bad_use_is_an_error_before_anything_is_sent(
+    run: Run, banana_server: MockServer, text: str, arguments: list[str], problem: str
+) -> None:
+    write(text, "jobs.csv")
+    result = run(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert problem in result.err
+    assert banana_server.charged == 0
+
+
+def test_without_a_key_nothing_is_sent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    cats(1)
+    monkeypatch.delenv("MOUNTSEA_API_KEY")
+    result = run("jobs.jsonl")
+    assert (result.code, result.err) == (
+        2,
+        "error: the API key is missing; set MOUNTSEA_API_KEY\n",
+    )
+
+
+@pytest.mark.parametrize(("module", "extra"), [("sqlalchemy", "cli"), ("psycopg", "ledger")])
+def test_a_missing_library_is_named_with_its_extra(
+    run: Run, monkeypatch: pytest.MonkeyPatch, module: str, extra: str
+) -> None:
+    cats(1)
+    if module == "sqlalchemy":
+        for name in [name for name in sys.modules if name.startswith("mountsea_banana.cli._batch")]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "mountsea_banana.batch", None)
+        module = "mountsea_banana.batch"
+    else:
+        monkeypatch.setitem(sys.modules, "psycopg", None)
+    result = run("jobs.jsonl", "--ledger", "postgresql://127.0.0.1:1/x")
+    assert result.code == 2
+    assert f"{module} is missing: pip install 'mountsea-banana[{extra}]'" in result.err
+
+
+# What fails
+
+
+def test_a_failure_is_shown_and_is_in_the_results(run: Run, banana_server: MockServer) -> None:
+    cats(2)
+    banana_server.next_task(Plan(ends_as="failed"))
+    result = run("jobs.jsonl", "--concurrency", "1")
+    assert result.code == 1
+    assert result.err.startswith("failed: cat-1 (line 1): task ")
+    assert "1 done, 1 failed, 2 charged now" in result.err
+    assert "1 without an image" in Path("pictures/index.html").read_text()
+
+
+def test_rows_in_doubt_are_named_and_outrank_failures(run: Run, banana_server: MockServer) -> None:
+    cats(3)
+    banana_server.next_task(Plan(ends_as="failed"))
+    banana_server.next_task(Plan(drops=True))
+    result = run("jobs.jsonl", "--concurrency", "1")
+    assert result.code == 4
+    assert "\nin doubt: cat-2 (line 2)\nthese may have been charged" in result.err
+
+
+def test_a_limit_ends_the_batch_and_says_how_to_go_on(run: Run) -> None:
+    cats(3)
+    result = run("jobs.jsonl", "--concurrency", "1", "--max-cost", "1")
+    assert result.code == 1
+    assert "1 done, 2 not started, 1 charged now" in result.err
+    assert "stopped: the ledger already holds 1 submissions" in result.err
+    assert "run the same command again" in result.err
+
+
+def test_max_failures_and_retry_failed(run: Run, banana_server: MockServer) -> None:
+    cats(3)
+    banana_server.next_task(Plan(ends_as="failed"))
+    assert (
+        "2 not started, 1 failed"
+        in run("jobs.jsonl", "--max-failures", "1", "--concurrency", "1").err
+    )
+    assert run("jobs.jsonl", "--retry-failed").code == 0
+    assert banana_server.charged == 4
+
+
+def test_results_that_cannot_be_written_are_an_error(run: Run) -> None:
+    cats(1)
+    Path("pictures/index.html").mkdir(parents=True)
+    result = run("jobs.jsonl")
+    assert (result.code, result.out) == (1, "")
+    assert "error: the results could not be written" in result.err
+    assert Path("pictures/cat-1.png").exists()
+
+
+def test_ctrl_c_outranks_rows_in_doubt(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cats(3)
+    banana_server.next_task(Plan(drops=True))
+    show = Display.show
+
+    def interrupt(display: Display, event: batch.Event) -> None:
+        show(display, event)
+        if isinstance(event, Outcome):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Display, "show", interrupt)
+    result = run("jobs.jsonl", "--concurrency", "1")
+    assert result.code == 130
+    assert "interrupted: no more rows are started" in result.err
+    assert "in doubt: cat-1 (line 1)" in result.err
+    assert "run the same command again" in result.err
+
+
+# Progress
+
+
+def test_a_terminal_shows_a_bar_and_a_table(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    cats(2)
+    banana_server.next_task(Plan(ends_as="failed"))
+    result = run("jobs.jsonl", "--concurrency", "1")
+    assert result.code == 1
+    for part in ("2/2", "rows/s", "2 charged, 1 failed", "│ charged now │ 2 │"):
+        assert part in result.err
+
+
+def test_a_pipe_gets_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    times = iter([0.0, 0.0, 5.0, 10.0, 15.0, 20.0])
+
+    class Timed(Screen):
+        @property
+        def seconds(self) -> float:
+            return next(times)
+
+    screen = Timed(is_quiet=True)
+    with Display(1000, screen, as_json=False) as display:
+        display.show(Paused(0.4, "429"))
+        display.show(Submitted(1, "k", "t"))
+        for number in range(4):
+            display.show(Outcome(number, "k", "done"))
+    assert capsys.readouterr().err.splitlines() == [
+        "paused: for 0 s: 429",
+        "2 of 1,000 rows, 1 charged, 0 failed, 0.2 rows/s, 4,990 s left",
+        "4 of 1,000 rows, 1 charged, 0 failed, 0.2 rows/s, 4,980 s left",
+    ]
+
+
+def test_a_pipe_gets_no_estimate_before_the_first_row_has_ended(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Late(Screen):
+        @property
+        def seconds(self) -> float:
+            return 30.0
+
+    with Display(9, Late(is_quiet=True), as_json=False) as display:
+        display.show(Submitted(1, "k", "t"))
+    assert capsys.readouterr().err == "0 of 9 rows, 1 charged, 0 failed, 0.0 rows/s\n"
+
+
+def test_only_the_first_problems_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display(100, Screen(is_quiet=True), as_json=False) as display:
+        for number in range(30):
+            display.show(Outcome(number, "k", "failed", error="no"))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "no further problems are shown; the results file has them all"
+
+
+@pytest.mark.filterwarnings("always::mountsea_banana.ContractWarning")
+def test_a_warning_is_shown_as_a_line(run: Run, banana_server: MockServer) -> None:
+    cats(1)
+    banana_server.plan = Plan(shows="dreaming")
+    assert "warning: task " in run("jobs.jsonl").err
+
+
+@pytest.mark.parametrize(("submissions", "waits"), [(3, True), (0, False)])
+def test_ctrl_c_says_what_it_waits_for(
+    capsys: pytest.CaptureFixture[str], submissions: int, waits: bool
+) -> None:
+    with Display(9, Screen(is_quiet=True), as_json=False) as display:
+        display.show(Draining(submissions))
+    message = capsys.readouterr().err
+    assert message.startswith("interrupted: no more rows are started")
+    assert ("waiting for the responses to 3 submissions" in message) == waits

@@ -1,0 +1,35 @@
+"""The results file of a batch: one line per row, as JSON Lines or CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ._outcomes import Outcome
+from ._reading import is_csv
+from ._worklist import Worklist
+
+COLUMNS: Sequence[str] = ("number", "key", "state", "task_id", "path", "error")
+
+
+def write_results(rows: Worklist, file: Path) -> None:
+    """Write what came of each row into a file; its suffix says how. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    results = (_result(outcome) for outcome in rows.outcomes())
+    # Excel needs the mark to read UTF-8.
+    encoding = "utf-8-sig" if is_csv(file) else "utf-8"
+    with file.open("w", encoding=encoding, errors="replace", newline="") as stream:
+        if is_csv(file):
+            table = csv.DictWriter(stream, COLUMNS)
+            table.writeheader()
+            table.writerows(results)
+        else:
+            stream.writelines(json.dumps(each) + "\n" for each in results)
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    document = outcome.to_dict()
+    return {"state": document.pop("event"), **document}

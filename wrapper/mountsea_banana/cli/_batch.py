@@ -1,0 +1,165 @@
+"""Running a batch: from the file of its rows to the report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from attrs import frozen
+
+from mountsea_banana import AsyncNanoBanana, ConfigurationError, NanoBananaError, batch
+from mountsea_banana._shared.extras import missing
+from mountsea_banana.batch import Report, Worklist
+from mountsea_banana.ledger import Ledger
+
+from ._batch_display import Display
+from ._failures import BAD_USE, DONE, INTERRUPTED, TASK_FAILED, UNKNOWN, explain
+from ._screen import Screen, put
+
+logging.getLogger("mountsea_banana").addHandler(logging.NullHandler())
+
+
+@frozen
+class Options:
+    """The options of the command."""
+
+    file: str
+    """The rows; `-` for stdin."""
+    output: str
+    ledger: str | None
+    """The path or URL of the ledger; None for a file beside the rows."""
+    concurrency: int
+    max_cost: int | None
+    max_failures: int | None
+    retry_failed: bool
+    skip_invalid: bool
+    dry_run: bool
+    as_json: bool
+    base_url: str | None
+
+    @property
+    def location(self) -> str:
+        """The path or URL of the ledger."""
+        return self.ledger or f"{self.file}.ledger.db"
+
+
+def run_batch(options: Options) -> int:
+    """Run a batch, or count what it would pay for; return the exit code."""
+    screen = Screen(is_quiet=options.as_json)
+    try:
+        source = sys.stdin.buffer if options.file == "-" else options.file
+        with batch.read(source, skip_invalid=True) as rows:
+            _say_invalid(rows, screen)
+            if rows.states["skipped"] and not options.skip_invalid:
+                advice = "correct the rows, or pass --skip-invalid to leave them out"
+                screen.say(f"nothing was sent: {advice}", "error")
+                return BAD_USE
+            if options.dry_run:
+                return _count(rows, options)
+            client = AsyncNanoBanana(base_url=options.base_url, max_retries=0)
+            with _open(options.location) as ledger:
+                report = _run(rows, ledger, client, options, screen)
+            return _finish(rows, report, options, screen)
+    except NanoBananaError as error:
+        for sentence in explain(error):
+            screen.say(sentence, "error")
+        return BAD_USE
+
+
+def _open(location: str) -> Ledger:
+    try:
+        return Ledger(location)
+    except ImportError as error:  # of PostgreSQL's driver
+        raise ConfigurationError(missing(error, "ledger")) from error
+
+
+def _say_invalid(rows: Worklist, screen: Screen) -> None:
+    count = rows.states["skipped"]
+    for row in rows.bad_rows:
+        screen.say(f"line {row.number}: {'; '.join(row.problems)}", "invalid")
+    if count > len(rows.bad_rows):
+        screen.say(f"and {count - len(rows.bad_rows):,} more")
+
+
+def _count(rows: Worklist, options: Options) -> int:
+    """Print how many rows would be paid for."""
+    unpaid = len(rows)
+    if "://" in options.location or Path(options.location).exists():
+        with _open(options.location) as ledger:
+            unpaid = batch.count_unpaid(rows, ledger, retry_failed=options.retry_failed)
+    counts = {"rows": len(rows), "invalid": rows.states["skipped"], "to_pay": unpaid}
+    sentence = f"{unpaid:,} of {len(rows):,} rows would be paid for; nothing was sent"
+    put(json.dumps({"event": "dry run", **counts}) if options.as_json else sentence)
+    return DONE
+
+
+def _run(
+    rows: Worklist, ledger: Ledger, client: AsyncNanoBanana, options: Options, screen: Screen
+) -> Report:
+    with Display(len(rows), screen, as_json=options.as_json) as display:
+        return batch.run(
+            rows,
+            ledger=ledger,
+            output=options.output,
+            client=client,
+            concurrency=options.concurrency,
+            max_cost=options.max_cost,
+            max_failures=options.max_failures,
+            retry_failed=options.retry_failed,
+            on_event=display.show,
+        )
+
+
+def _finish(rows: Worklist, report: Report, options: Options, screen: Screen) -> int:
+    """Write the results, show the report, and return the exit code."""
+    code = exit_code(report)
+    folder = Path(options.output)
+    results = folder / ("results.csv" if options.file.lower().endswith(".csv") else "results.jsonl")
+    sheet = None
+    try:
+        batch.write_results(rows, results)
+        sheet = batch.write_contact_sheet(rows, folder, title=Path(options.file).name)
+    except OSError as error:
+        screen.say(f"the results could not be written: {error}", "error")
+        code = code or TASK_FAILED
+    if options.as_json:
+        counts = {**report.states, "charged": report.charged, "exit_code": code}
+        put(json.dumps({"event": "finished", **counts}))
+    else:
+        screen.table("rows", {**report.states, "charged now": report.charged})
+    if report.stopped:
+        screen.say(report.stopped, "stopped")
+    _say_doubts(rows, options, screen)
+    if report.states["not started"] or report.states["running"]:
+        screen.say("to finish what is left, run the same command again: no row is paid for twice")
+    if sheet:
+        screen.say(f"contact sheet: {sheet}")
+        if not options.as_json:
+            put(os.fsencode(results))
+    return code
+
+
+def _say_doubts(rows: Worklist, options: Options, screen: Screen) -> None:
+    """Name every row that may have been charged without a known task, and say what to do."""
+    if not rows.states["in doubt"]:
+        return
+    for outcome in rows.outcomes():
+        if outcome.state == "in doubt":
+            screen.say(f"{outcome.key} (line {outcome.number})", "in doubt")
+    screen.say(
+        "these may have been charged, so they are not sent again. Check your account, then settle "
+        f"or release each key in the ledger {shlex.quote(options.location)}"
+    )
+
+
+def exit_code(report: Report) -> int:
+    """Return the exit code of a batch."""
+    if report.is_complete:
+        return DONE
+    if report.is_interrupted:
+        return INTERRUPTED
+    return UNKNOWN if report.states["in doubt"] else TASK_FAILED
