@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from . import _network
+from ._builder import RequestBuilder
 from ._errors import NanoBananaError
 from ._exchange import Failure, Outcome
 from ._responses import APIResponse
@@ -70,6 +71,7 @@ class Driver:
     def __init__(self, settings: Settings, http: httpx.Client) -> None:
         self.settings = settings
         self.http = http
+        self._builder = RequestBuilder(settings, http)
         self.downloader = Downloader(settings.timeout)
 
     def run(self, flow: Flow[T], notify: Notifier = lambda _: None) -> T:
@@ -96,7 +98,7 @@ class Driver:
         settings.check_usable(is_closed=self.http.is_closed)
         _network.send(
             self.http,
-            self.http.build_request(**settings.arguments(step.request)),
+            self._builder.build(step.request),
             step.exchange,
             auth=settings.auth,
             redact=settings.redact,
