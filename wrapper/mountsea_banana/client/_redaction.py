@@ -6,8 +6,6 @@ import contextlib
 import html
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 import httpx
@@ -55,16 +53,18 @@ class Redactor:
         return httpx.TransportError(f"{type(error).__name__}: {clean}")
 
 
-@contextmanager
-def redacting(redact: Redactor | None) -> Iterator[None]:
-    """Remove the key from what httpx and its libraries log in this context, and nowhere else."""
-    active = [redact] if redact else []
-    token = _current.set(active)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-        active.clear()  # for tasks that were started in the meantime
+class LogRedaction:
+    """Removes the key from what httpx and its libraries log in this context, and nowhere else."""
+
+    def __init__(self, redact: Redactor | None) -> None:
+        self._active = [redact] if redact else []
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._active)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+        self._active.clear()  # for tasks that were started in the meantime
 
 
 def _forms(char: str) -> str:
