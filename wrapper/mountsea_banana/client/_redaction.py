@@ -16,6 +16,9 @@ from ._errors import text_of
 # hpack the headers of HTTP/2.
 _LOGGERS = ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "hpack.table")
 
+# Every escaped form of a character has one of these.
+_ESCAPES = ("\\", "%", "&")
+
 _MODULES = (
     "builtins",
     "zlib",
@@ -31,15 +34,18 @@ class Redactor:
 
     def __init__(self, key: str) -> None:
         self._pattern = re.compile("".join(map(_forms, key)), re.IGNORECASE)
+        self._lower = key.lower()
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_clean)
         logging.getLogger("hpack.hpack").addFilter(_drop)
 
     def __call__(self, text: str) -> str:
-        return self._pattern.sub("[redacted]", text)
+        return self._pattern.sub("[redacted]", text) if self.is_in(text) else text
 
     def is_in(self, text: str) -> bool:
         """Return whether a text contains the key."""
+        if text.isascii() and not any(char in text for char in _ESCAPES):
+            return self._lower in text.lower()  # a tenth of the pattern's time
         return self._pattern.search(text) is not None
 
     def error(self, error: Exception) -> Exception:
