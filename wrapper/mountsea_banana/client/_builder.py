@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import httpx
-from attrs import frozen
 
 from ._requests import APIRequest
 from ._settings import Settings
@@ -19,19 +18,19 @@ class RequestBuilder:
     def __init__(self, settings: Settings, http: httpx.Client | httpx.AsyncClient) -> None:
         self._settings = settings
         self._http = http
-        self._template: _Template | None = None
+        # The client's headers, and the template that has them. Threads may share a client.
+        self._template: tuple[list[tuple[bytes, bytes]], httpx.Request] | None = None
 
     def build(self, request: APIRequest) -> httpx.Request:
         """Return the httpx request for a request to the API."""
         arguments = self._settings.arguments(request)
         if not request.is_submission or self._has_more_than_headers():
             return self._http.build_request(**arguments)
-        template = self._template
-        client_headers = self._http.headers.raw
-        if template is None or template.client_headers != client_headers:
+        client_headers, template = self._http.headers.raw, self._template
+        if template is None or template[0] != client_headers:
             built = self._http.build_request(**{**arguments, "content": b"{}"})
-            template = self._template = _Template(client_headers, built)
-        return template.copy(arguments["content"])
+            template = self._template = client_headers, built
+        return _copy(template[1], arguments["content"])
 
     def _has_more_than_headers(self) -> bool:
         """Return whether the client may add anything else to a request."""
@@ -42,20 +41,15 @@ class RequestBuilder:
         return is_overridden or bool(http.cookies) or bool(http.params)
 
 
-@frozen
-class _Template:
-    client_headers: list[tuple[bytes, bytes]]
-    request: httpx.Request
-
-    def copy(self, content: bytes) -> httpx.Request:
-        request = self.request
-        copy = httpx.Request(
-            request.method,
-            request.url,
-            stream=httpx.ByteStream(content),
-            extensions={"timeout": dict(request.extensions["timeout"])},
-        )
-        copy.headers = request.headers.copy()
-        copy.headers["Content-Length"] = str(len(content))
-        copy.read()
-        return copy
+def _copy(template: httpx.Request, content: bytes) -> httpx.Request:
+    """Return a copy of a request with another body."""
+    copy = httpx.Request(
+        template.method,
+        template.url,
+        stream=httpx.ByteStream(content),
+        extensions={"timeout": dict(template.extensions["timeout"])},
+    )
+    copy.headers = template.headers.copy()
+    copy.headers["Content-Length"] = str(len(content))
+    copy.read()
+    return copy

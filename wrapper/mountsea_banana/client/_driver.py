@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
@@ -42,6 +41,8 @@ class Downloader:
                 return self._download(step)
 
     def _download_all(self, steps: Sequence[Download]) -> list[Outcome]:
+        from concurrent.futures import ThreadPoolExecutor  # 1 ms that most programs save
+
         pool = ThreadPoolExecutor(len(steps))
         try:
             return list(pool.map(self._download, steps))
