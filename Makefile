@@ -83,8 +83,8 @@ check-generated: $(READY) ## fail if generated_client or the synchronous client 
 	@$(RUN) scripts/generate.py --check
 	@$(RUN) scripts/generate_sync.py --check
 
-bench: $(READY) ## measure the import, the rules, a submission and the contract tests
-	@$(RUN) scripts/bench.py
+bench: $(READY) ## measure the client, the mock and the contract tests beside what limits them [ROWS="rules …"]
+	@$(RUN) -m scripts.bench $(ROWS)
 
 docs: $(READY) ## build the documentation site in build/docs, without network access
 	@$(VENV)/bin/sphinx-build --quiet --fail-on-warning -d build/doctrees docs build/docs
@@ -101,4 +101,4 @@ pin: ## update the versions pinned in requirements-dev.txt (needs uv on PATH)
 	  --all-extras --group dev pyproject.toml --output-file requirements-dev.txt
 
 clean: ## remove everything the targets created, including .venv
-	@rm -rf $(VENV) build dist contract-report demo-images .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) build dist contract-report bench-report demo-images .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

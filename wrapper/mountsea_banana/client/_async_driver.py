@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from . import _network
+from ._builder import RequestBuilder
 from ._errors import ConfigurationError, NanoBananaError
 from ._exchange import Failure, Outcome
 from ._responses import APIResponse
@@ -72,6 +73,7 @@ class AsyncDriver:
     def __init__(self, settings: Settings, http: httpx.AsyncClient) -> None:
         self.settings = settings
         self.http = http
+        self._builder = RequestBuilder(settings, http)
         self.downloader = AsyncDownloader(settings.timeout)
         self._loop: object = None
 
@@ -103,7 +105,7 @@ class AsyncDriver:
         self._check_loop()
         await _network.send_async(
             self.http,
-            self.http.build_request(**settings.arguments(step.request)),
+            self._builder.build(step.request),
             step.exchange,
             auth=settings.auth,
             redact=settings.redact,

@@ -218,7 +218,7 @@ class Exchange:
             raise UnexpectedEncoding(f"the response has the Content-Encoding {encoding!r:.100}")
         if response.is_stream_consumed:  # by a hook: its content is decoded
             self.add(response.content)
-        else:
+        elif encoding:
             self._decoder = Decoder(encoding)
 
     def add(self, chunk: bytes) -> None:

@@ -17,7 +17,7 @@ from mountsea_banana._shared.hosts import is_plain_loopback
 from . import _threads
 from ._errors import ConfigurationError
 from ._exchange import DeadlinePassed, Exchange, Outcome, is_of_httpcore
-from ._redaction import Redactor, redacting
+from ._redaction import LogRedaction, Redactor
 from ._steps import Download
 
 MAX_REDIRECTS = 20
@@ -65,7 +65,7 @@ def send(
 
     def receive() -> None:
         exchange.start(is_observable=_is_observable(client, request))
-        with redacting(redact):
+        with LogRedaction(redact):
             response = client.send(request, auth=auth, stream=True, follow_redirects=False)
             try:
                 for _ in range(MAX_REDIRECTS if follow_redirects else 0):
@@ -125,7 +125,7 @@ async def send_async(
     limit = asyncio.timeout(timeout)
     try:
         exchange.start(is_observable=_is_observable(client, request))
-        with redacting(redact):
+        with LogRedaction(redact):
             async with limit:
                 response = await client.send(
                     request, auth=auth, stream=True, follow_redirects=False

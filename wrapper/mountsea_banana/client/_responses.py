@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import re
@@ -76,10 +77,7 @@ def read_response(raw: RawResponse, redact: Redactor) -> APIResponse:
         is_wrapped = _find_task_id(document, text)[1]
     return APIResponse(
         status_code=raw.status_code,
-        headers=httpx.Headers(
-            [(redact(name), redact(value)) for name, value in raw.headers.multi_items()],
-            encoding=raw.headers.encoding,  # httpx assumes ASCII for strings otherwise
-        ),
+        headers=_without_key(raw.headers, redact),
         text=text,
         document=document,
         task_id=task_id and redact(task_id),
@@ -88,9 +86,19 @@ def read_response(raw: RawResponse, redact: Redactor) -> APIResponse:
     )
 
 
+def _without_key(headers: httpx.Headers, redact: Redactor) -> httpx.Headers:
+    items = headers.multi_items()
+    if not redact.is_in("\n".join(itertools.chain(*items))):  # one search for all of them
+        return headers
+    return httpx.Headers(
+        [(redact(name), redact(value)) for name, value in items],
+        encoding=headers.encoding,  # httpx assumes ASCII for strings otherwise
+    )
+
+
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text.removeprefix("\ufeff"), parse_int=_parse_int)
+        return _decoder.decode(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         return None
 
@@ -100,6 +108,9 @@ def _parse_int(digits: str) -> float:
         return int(digits)
     except ValueError:  # thousands of digits; the task id beside them must not be lost
         return float(digits)
+
+
+_decoder = json.JSONDecoder(parse_int=_parse_int)
 
 
 def find_task_id(body: bytes) -> str | None:
