@@ -42,9 +42,8 @@ typecheck: $(READY) ## run mypy --strict and pyright
 	@$(VENV)/bin/pyright --warnings
 
 unit: $(READY)
-	@$(VENV)/bin/pytest -q tests/test_start_up.py
 	@$(PYTEST) $(UNCOVERED)
-	@$(PYTEST) $(UNCOVERED:%=--ignore %) --ignore tests/test_start_up.py --cov --cov-report=term
+	@$(PYTEST) $(UNCOVERED:%=--ignore %) --cov --cov-report=term
 
 demo: $(READY) ## generate and edit an image against the mock server, and print where the files are
 	@$(RUN) scripts/demo.py

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from distributed import Client, as_completed
+from distributed import Client
 from mountsea_banana import NanoBanana, NanoBananaError
 from mountsea_banana.ledger import Ledger
 
@@ -39,12 +39,12 @@ def run(
     """Run jobs on a cluster; return the file or the error of each key."""
     # Jobs that look alike may still be two pictures: the key decides.
     futures = dask.map(finish, list(jobs), location=location, folder=folder, pure=False)
-    return dict(result for _, result in as_completed(futures, with_results=True))
+    return dict(dask.gather(futures))  # type: ignore[no-untyped-call]
 
 
 def main(scheduler: str, location: str, folder: str) -> int:
     """Run the jobs from stdin; print what became of each, and return the exit code."""
-    with Client(scheduler) as dask:
+    with Client(scheduler) as dask:  # type: ignore[no-untyped-call]
         results = run(dask, sys.stdin, location, folder)
     for key, result in results.items():
         print(key, result, sep="\t")
