@@ -314,7 +314,7 @@ def served(*flags: str) -> Iterator[str]:
 
 
 def test_the_command_line_flags_set_the_same_knobs(capsys: pytest.CaptureFixture[str]) -> None:
-    knobs = {
+    knobs: dict[str, Any] = {
         "ends_as": "cancelled",
         "advances": "hand",
         "seconds": 7.5,
