@@ -174,9 +174,9 @@ def _paste_emoji(image: Image.Image, run: Run, position: tuple[float, float], si
     font = run.font.pictures()
     scale = size / font.size
     ascent, descent = font.getmetrics()
-    emoji = Image.new("RGBA", (int(font.getlength(run.text)), ascent + descent))
+    emoji = Image.new("RGBA", (int(font.getlength(run.text)) + 1, ascent + descent))
     ImageDraw.Draw(emoji).text((0, 0), run.text, font=font, embedded_color=True)
-    emoji = emoji.resize((int(emoji.width * scale), int(emoji.height * scale)))
+    emoji = emoji.resize((int(emoji.width * scale) + 1, int(emoji.height * scale) + 1))
     palette = Image.new("P", (1, 1))
     palette.putpalette(_palette())
     colours = emoji.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)

@@ -52,30 +52,31 @@ class Images:
         return await loop.run_in_executor(_thread, self._cached, task, is_preview)
 
     def sources(self, task: Task) -> list[Task]:
-        """Return the tasks whose images a task edits."""
+        """Return the tasks whose images a task edits. Only the first few images count."""
         urls = task.request.get("image_urls")
-        found = [_URL.fullmatch(str(url)) for url in urls] if isinstance(urls, list) else []
+        shown = urls[:MAX_SOURCES] if isinstance(urls, list) else []
+        found = [_URL.fullmatch(str(url)) for url in shown]
         tasks = [self._tasks.find(match[1]) for match in found if match]
         return [source for source in tasks if source]
 
     def _draw(self, task: Task, is_preview: bool) -> bytes:
         from ._drawing import png  # importing Pillow takes longer than starting the server
 
-        drawing = self._drawing(task)
+        drawing = self._describe(task)
         return png(drawing.fit(PREVIEW, PREVIEW) if is_preview else drawing)
 
-    def _drawing(self, task: Task, depth: int = 2) -> Drawing:
+    def _describe(self, task: Task, depth: int = 2) -> Drawing:
         """Return what the image of a task shows: its sources too, and theirs, but no deeper."""
         from ._drawing import HUES, Drawing
 
         width, height = size(task.request)
         names = ("action", "model", "aspect_ratio", "resolution")
-        sources = self.sources(task)[:MAX_SOURCES] if depth else []
+        sources = self.sources(task) if depth else []
         return Drawing(
             width,
             height,
             hue=hashlib.sha256(task.id.encode()).digest()[0] % HUES,
             prompt=str(task.request.get("prompt", ""))[:2000],
             caption=" · ".join(str(task.request[name]) for name in names if name in task.request),
-            sources=tuple(self._drawing(source, depth - 1) for source in sources),
+            sources=tuple(self._describe(source, depth - 1) for source in sources),
         )

@@ -107,7 +107,8 @@ def _state(api: MockAPI) -> Mapping[str, Any]:
 
 
 def _card(api: MockAPI, task: Task) -> Mapping[str, Any]:
-    request, status, is_final = task.request, task.status, task.is_final
+    request = task.request
+    status, is_final = task.state()
     names = ("action", "model", "aspect_ratio", "resolution")
     return {
         "id": task.id,

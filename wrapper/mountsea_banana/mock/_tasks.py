@@ -40,22 +40,17 @@ class Task:
         self._start = self._clock.monotonic()
 
     @property
-    def is_final(self) -> bool:
-        """Whether the task has ended."""
-        return self._state()[1]
-
-    @property
     def status(self) -> str:
         """The current status. Reading it does not advance the task."""
-        return self._state()[0]
+        return self.state()[0]
 
     @property
     def error_message(self) -> str:
         """The message of a task that does not complete."""
         return self.plan.error_message or f"the mock is set to end this task as {self.plan.ends_as}"
 
-    def _state(self) -> tuple[str, bool]:
-        """Return the status and whether it is final. Time may pass between two calls."""
+    def state(self) -> tuple[str, bool]:
+        """Return the status and whether it is final. Between two calls, time may pass."""
         if self.plan.advances == "time":
             elapsed = self._clock.monotonic() - self._start
             is_started, is_final = elapsed >= self.plan.seconds / 5, elapsed >= self.plan.seconds
@@ -73,7 +68,7 @@ class Task:
         """Return the task's snapshot as JSON, after counting the poll if it `counts`."""
         if counts and self.plan.advances != "hand":
             self._steps += 1
-        status, is_final = self._state()
+        status, is_final = self.state()
         snapshot: dict[str, Any] = {
             "taskId": self.id,
             "status": status,
