@@ -8,6 +8,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -207,12 +210,18 @@ def test_pages_of_this_machine_may_call_the_api(
     assert "Retry-After" in response.headers["access-control-expose-headers"]
 
 
-def test_a_server_stops_while_a_page_is_open(http: httpx.Client) -> None:
-    with MockServer() as server:
-        stream = http.stream("GET", f"{server.url}/_mock/events")
-        response = stream.__enter__()
-        lines = response.iter_lines()
-        assert next(lines)
-    with pytest.raises(httpx.RemoteProtocolError):
-        list(lines)
-    response.close()
+def test_the_command_stops_while_a_page_is_open(http: httpx.Client) -> None:
+    command = [sys.executable, "-m", "mountsea_banana.mock", "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[3]
+        with http.stream("GET", f"{url}/_mock/events") as response:
+            lines = response.iter_lines()
+            assert next(lines)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+            with pytest.raises(httpx.RemoteProtocolError):
+                list(lines)
+    assert (process.returncode, errors) == (0, "")
