@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench build chaos check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin setup soak spec-diff test typecheck unit update-spec
+.PHONY: bench browser build chaos check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin setup soak spec-diff test typecheck unit update-spec
 
 PYTHON ?= python3
 VENV := .venv
@@ -55,6 +55,9 @@ contract: $(READY) ## test the mock, or any server [BASE_URL=…] [BUDGET=0] [SE
 	@$(RUN) -m mountsea_banana.harness --spec openapi.yaml \
 	  $(if $(BASE_URL),--base-url '$(BASE_URL)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(SEED),--seed '$(SEED)') \
 	  $(if $(THOROUGH),--thorough) $(if $(BASELINE),--baseline '$(BASELINE)')
+
+browser: $(READY) ## test the mock's page in Chromium or Chrome, if one is installed
+	@$(VENV)/bin/pytest -q -rs tests/browser.py
 
 faults: $(READY) ## try every fault on a submission, with every kind of client, and count the losses
 	@$(RUN) -m tests.faults

