@@ -15,6 +15,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from mountsea_banana._shared.clock import Clock
+from mountsea_banana._shared.extras import missing
 from mountsea_banana.client._errors import ConfigurationError, text_of
 from mountsea_banana.client._snapshots import TaskSnapshot
 
@@ -47,13 +48,16 @@ class Store:
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
         else:
-            self._engine = sql.create_engine(
-                url,
-                pool_pre_ping=True,
-                # Each statement must see what others have committed before it.
-                isolation_level="READ COMMITTED",
-                connect_args={"connect_timeout": round(LOCK_SECONDS)},
-            )
+            try:
+                self._engine = sql.create_engine(
+                    url,
+                    pool_pre_ping=True,
+                    # Each statement must see what others have committed before it.
+                    isolation_level="READ COMMITTED",
+                    connect_args={"connect_timeout": round(LOCK_SECONDS)},
+                )
+            except ImportError as error:  # sqlalchemy alone is part of another extra
+                raise LedgerError(missing(error, "ledger")) from error
             event.listen(self._engine, "connect", _prepare_postgresql)
         try:
             self._write(self._migrate)
@@ -137,12 +141,8 @@ class Store:
     def accept(self, claim: str, task_id: str) -> None:
         """Record the task that a submission created, whatever was known of it before."""
         values: dict[str, object] = {"state": "accepted", "task_id": task_id, "reason": None}
-        for name in (
-            "status",
-            "result",
-            "file",
-            "file_size",
-        ):  # a person may have settled it with another task
+        # Of another task, which a person may have settled it with, nothing is kept.
+        for name in ("status", "result", "file", "file_size"):
             values[name] = sql.case((submissions.c.task_id == task_id, submissions.c[name]))
         if not self._update(claim, values):
             raise LedgerError(f"the ledger {self.name!r} no longer has the submission")
@@ -208,8 +208,13 @@ class Store:
     def entries(self, state: State | None) -> Iterator[Entry]:
         """Yield every submission, or those in a state, from the oldest to the newest."""
         query = self._query().order_by(submissions.c.claimed_at, submissions.c.key)
-        with self._errors(), self._connect() as connection, connection.begin():
-            for row in connection.execution_options(yield_per=500).execute(query).mappings():
+        with (
+            self._errors(),
+            self._connect() as connection,
+            connection.begin(),
+            connection.execution_options(yield_per=500).execute(query) as result,
+        ):
+            for row in result.mappings():
                 entry = Entry.of(row, now=row["now"])
                 if state in (None, entry.state):
                     yield entry
