@@ -50,7 +50,7 @@ class Points:
 def submit(url: str, location: str, key: str, points: Points) -> None:
     """Make one submission."""
     with Ledger(location) as ledger, NanoBanana("test-token", base_url=url) as banana:
-        _flows._claim_seconds = lambda _: 0.0  # nobody has to wait for the end of a claim
+        _flows._claim_seconds = lambda settings: 0.0  # nobody has to wait for the end of a claim
         points.surround(Store, "_write")
         points.surround(Exchange, "trace")
         sqlalchemy.event.listen(ledger._store._engine, "commit", points.reach)

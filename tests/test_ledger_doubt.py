@@ -102,9 +102,8 @@ def test_a_task_id_in_a_broken_response_is_the_task_of_the_key(
 ) -> None:
     whole = response(201, {"taskId": "t-1", "pad": "x" * 200}, "Content-Type: application/json")
     with FaultServer(Fault("broken", whole[:150], charges=True)) as server:
-        there = {"client": {"base_url": server.url}}
-        assert caller.submit(ledger, **there) == "t-1"
-        assert caller.submit(ledger, **there) == "t-1"
+        for _ in range(2):
+            assert caller.submit(ledger, client={"base_url": server.url}) == "t-1"
         assert server.charged == 1
 
 

@@ -83,7 +83,7 @@ def submit(
     )
     try:
         entry = yield from _claim(try_to_claim, order, claim, settings)
-    except (CostLimitReached, InDoubt, KeyConflict):
+    except (CostLimitReached, InDoubt, KeyConflict, LedgerError):
         raise
     except BaseException as error:  # the claim may have been made nevertheless
         yield from _record(error, partial(store.free, claim))

@@ -15,6 +15,8 @@ _NETWORK_FILE_SYSTEMS = frozenset(
     | {"smb2", "smb3", "smbfs"}
 )
 
+_MOUNTS = Path("/proc/self/mounts")
+
 
 def parse(location: str | os.PathLike[str]) -> sqlalchemy.URL:
     """Return the database's URL for a path or a `postgresql://` URL. Raises LedgerError."""
@@ -53,7 +55,7 @@ def create_file(path: Path) -> None:
 def _file_system(folder: Path) -> str | None:
     """Return the type of the file system of a folder; None if the system does not say."""
     try:
-        lines = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape").splitlines()
+        lines = _MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:  # not Linux
         return None
     mounts = [

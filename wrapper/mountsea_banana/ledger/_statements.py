@@ -49,7 +49,7 @@ class Statements:
             state="accepted",
             task_id=task_id,
             reason=None,
-            # A person may have settled it with another task.
+            # Of another task, which a person may have settled it with, nothing is kept.
             **{
                 name: sql.case((submissions.c.task_id == task_id, submissions.c[name]))
                 for name in ("status", "result", "file", "file_size")

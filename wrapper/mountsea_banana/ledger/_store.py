@@ -16,6 +16,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from mountsea_banana._shared.clock import Clock
+from mountsea_banana._shared.extras import missing
 from mountsea_banana.client._errors import ConfigurationError, text_of
 from mountsea_banana.client._snapshots import TaskSnapshot
 
@@ -46,13 +47,16 @@ class Store:
             event.listen(self._engine, "begin", _begin_sqlite)
         else:
             self.name = url.render_as_string(hide_password=True)
-            self._engine = sql.create_engine(
-                url,
-                pool_pre_ping=True,
-                # Each statement must see what others have committed before it.
-                isolation_level="READ COMMITTED",
-                connect_args={"connect_timeout": round(LOCK_SECONDS)},
-            )
+            try:
+                self._engine = sql.create_engine(
+                    url,
+                    pool_pre_ping=True,
+                    # Each statement must see what others have committed before it.
+                    isolation_level="READ COMMITTED",
+                    connect_args={"connect_timeout": round(LOCK_SECONDS)},
+                )
+            except ImportError as error:  # sqlalchemy alone is part of another extra
+                raise LedgerError(missing(error, "ledger")) from error
             event.listen(self._engine, "connect", _prepare_postgresql)
         self._statements = Statements(is_sqlite=self._is_sqlite)
         self._transactions = Transactions(self._begin)
@@ -181,9 +185,12 @@ class Store:
 
     def entries(self, state: State | None) -> Iterator[Entry]:
         """Yield every submission, or those in a state, from the oldest to the newest."""
-        with self._errors(), self._connect() as connection:
-            rows = connection.execution_options(yield_per=500).execute(self._statements.all)
-            for row in rows.mappings():
+        with (
+            self._errors(),
+            self._connect() as connection,
+            connection.execution_options(yield_per=500).execute(self._statements.all) as result,
+        ):
+            for row in result.mappings():
                 entry = Entry.of(row, now=row["now"])
                 if state in (None, entry.state):
                     yield entry
