@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench build check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin setup soak spec-diff test typecheck unit update-spec
+.PHONY: bench browser build chaos check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin setup soak spec-diff test typecheck unit update-spec
 
 PYTHON ?= python3
 VENV := .venv
@@ -42,9 +42,8 @@ typecheck: $(READY) ## run mypy --strict and pyright
 	@$(VENV)/bin/pyright --warnings
 
 unit: $(READY)
-	@$(VENV)/bin/pytest -q tests/test_start_up.py
 	@$(PYTEST) $(UNCOVERED)
-	@$(PYTEST) $(UNCOVERED:%=--ignore %) --ignore tests/test_start_up.py --cov --cov-report=term
+	@$(PYTEST) $(UNCOVERED:%=--ignore %) --cov --cov-report=term
 
 demo: $(READY) ## generate and edit an image against the mock server, and print where the files are
 	@$(RUN) scripts/demo.py
@@ -57,8 +56,14 @@ contract: $(READY) ## test the mock, or any server [BASE_URL=…] [BUDGET=0] [SE
 	  $(if $(BASE_URL),--base-url '$(BASE_URL)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(SEED),--seed '$(SEED)') \
 	  $(if $(THOROUGH),--thorough) $(if $(BASELINE),--baseline '$(BASELINE)')
 
+browser: $(READY) ## test the mock's page in Chromium or Chrome, if one is installed
+	@$(VENV)/bin/pytest -q -rs tests/browser.py
+
 faults: $(READY) ## try every fault on a submission, with every kind of client, and count the losses
 	@$(RUN) -m tests.faults
+
+chaos: $(READY) ## kill batches with a ledger 2 × 200 times, in about 5 minutes, and compare them with the account [KILLS=200]
+	@$(RUN) -m tests.chaos $(KILLS)
 
 soak: $(READY) ## let 10,000 deadlines pass, cancel 10,000 polls, and check that nothing stays behind
 	@$(RUN) -m tests.soak
@@ -80,8 +85,8 @@ check-generated: $(READY) ## fail if generated_client or the synchronous client 
 	@$(RUN) scripts/generate.py --check
 	@$(RUN) scripts/generate_sync.py --check
 
-bench: $(READY) ## measure the import, the rules, a submission and the contract tests
-	@$(RUN) scripts/bench.py
+bench: $(READY) ## measure the client, the mock and the contract tests beside what limits them [ROWS="rules …"]
+	@$(RUN) -m scripts.bench $(ROWS)
 
 docs: $(READY) ## build the documentation site in build/docs, without network access
 	@$(VENV)/bin/sphinx-build --quiet --fail-on-warning -d build/doctrees docs build/docs
@@ -98,4 +103,4 @@ pin: ## update the versions pinned in requirements-dev.txt (needs uv on PATH)
 	  --all-extras --group dev pyproject.toml --output-file requirements-dev.txt
 
 clean: ## remove everything the targets created, including .venv
-	@rm -rf $(VENV) build dist contract-report demo-images .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) build dist contract-report bench-report demo-images .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

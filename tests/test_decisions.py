@@ -253,7 +253,8 @@ def test_retry_after_is_honoured_up_to_a_minute_and_ignored_if_malformed(
 
 
 SUBMITTED: list[tuple[int, bool, type[Exception], bool]] = [
-    (199, False, api.APIStatusError, False),
+    (99, False, api.SubmissionServerError, False),
+    (199, True, api.SubmissionServerError, False),
     (300, False, api.APIStatusError, False),
     (308, True, api.APIStatusError, False),
     (399, False, api.APIStatusError, False),
@@ -2014,6 +2015,7 @@ def test_an_error_without_a_hint_has_its_whole_message_as_the_problem(
 # Redaction.
 
 
+@pytest.mark.parametrize("key", ["sk-\"a\\b/c'd%e<f&g", "sk-plain-1", "sk-<1>"])
 @pytest.mark.parametrize(
     "quote",
     [
@@ -2025,16 +2027,17 @@ def test_an_error_without_a_hint_has_its_whole_message_as_the_problem(
         html.escape,
         lambda key: "".join(f"%{ord(char):02x}" for char in key),
         lambda key: "".join(f"\\u{ord(char):04X}" for char in key),
+        lambda key: key.replace("s", "\u017f"),
     ],
-    ids=["verbatim", "JSON", "repr", "repr of JSON", "upper case", "HTML", "%XX", "\\uXXXX"],
+    ids=["verbatim", "JSON", "repr", "repr of JSON", "upper", "HTML", "%XX", "\\uXXXX", "long s"],
 )
 def test_the_key_is_redacted_in_every_notation(
     web: Web,
     make_client: Callable[..., NanoBanana],
     quote: Callable[[str], str],
+    key: str,
 ) -> None:
-    key = "sk-\"a\\b/c'd%e<f&g"
-    web.add_response(403, text=f"<{quote(key)}>", headers={"X-Echo": quote(key)})
+    web.add_response(403, text=f"<{quote(key)}>", headers={"X-Echo": quote(key).encode()})
     with pytest.raises(api.PermissionDeniedError) as caught:
         make_client(api_key=key).generate("a cat")
     for shown in (caught.value.body, caught.value.headers["x-echo"]):

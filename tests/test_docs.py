@@ -36,6 +36,7 @@ SHOWN = ("json", "text", "yaml")
 # Replacements for commands that would build, install or use the network.
 STUBS = {
     "make": f"exec {shutil.which('make')} --dry-run --directory '{ROOT}' \"$@\"",
+    "docker": "",
     "pip": "",
     "git": "",
 }

@@ -15,7 +15,7 @@ import textwrap
 import threading
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,13 @@ import httpcore
 import httpx
 import mountsea_banana as api
 import pytest
+import trio
+from h2.connection import H2Connection
 from mountsea_banana import AsyncNanoBanana, AsyncTaskResult, InstantClock, NanoBanana, TaskResult
 from mountsea_banana.client import _threads
 from mountsea_banana.mock import MockServer
 
+from tests import http2
 from tests.conftest import KEY as MOCK_KEY
 from tests.faults import (
     CREATED,
@@ -366,6 +369,137 @@ def test_a_dead_proxy_means_that_nothing_was_sent(is_async: bool) -> None:
     with pytest.raises(api.APIConnectionError, match="not sent"):
         call("https://api.example", is_async=is_async, proxy=proxy, settings={"clock": clock})
     assert len(clock.sleeps) == 2
+
+
+class ReleasingClock(InstantClock):
+    """A clock that closes a response in the first pause, and so releases its connection."""
+
+    busy: httpx.Response
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self.busy.close()
+
+    async def sleep_async(self, seconds: float) -> None:
+        await super().sleep_async(seconds)
+        await self.busy.aclose()
+
+
+def submit_while_busy(url: str, *, is_async: bool, max_retries: int) -> Any:
+    """Submit with a client whose only connection is occupied until the first pause."""
+    clock, limits = ReleasingClock(), httpx.Limits(max_connections=1)
+    settings: Any = {
+        "base_url": url,
+        "clock": clock,
+        "max_retries": max_retries,
+        "timeout": httpx.Timeout(5, pool=0.005),
+    }
+    if not is_async:
+        with httpx.Client(limits=limits) as http:
+            clock.busy = http.send(http.build_request("GET", url), stream=True)
+            return NanoBanana(KEY, http_client=http, **settings).generate("a cat")
+
+    async def run() -> Any:
+        async with httpx.AsyncClient(limits=limits) as http:
+            clock.busy = await http.send(http.build_request("GET", url), stream=True)
+            return await AsyncNanoBanana(KEY, http_client=http, **settings).generate("a cat")
+
+    return asyncio.run(run())
+
+
+BUSY = Fault("never ends", response(200, length=1), stalls=True)
+
+
+@either
+def test_a_submission_that_gets_no_connection_from_the_pool_was_not_sent(is_async: bool) -> None:
+    with (
+        FaultServer(BUSY) as server,
+        pytest.raises(api.APITimeoutError, match=r"not sent \(PoolTimeout\)") as caught,
+    ):
+        submit_while_busy(server.url, is_async=is_async, max_retries=0)
+    assert server.posts == 0
+    assert_no_key(caught.value)
+
+
+@either
+def test_a_submission_is_retried_until_the_pool_has_a_connection(is_async: bool) -> None:
+    with FaultServer(BUSY, CREATED) as server:
+        assert submit_while_busy(server.url, is_async=is_async, max_retries=1).id == "t-1"
+    assert (server.posts, server.charged) == (1, 1)
+
+
+@pytest.fixture
+def replace_transports(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Callable[[httpx.Request], httpx.Response]], None]:
+    """Return a function that replaces what httpx's own transports do, as mocking libraries do."""
+
+    def replace(handle: Callable[[httpx.Request], httpx.Response]) -> None:
+        async def handle_async(_: object, request: httpx.Request) -> httpx.Response:
+            return handle(request)
+
+        monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _, each: handle(each))
+        monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle_async)
+
+    return replace
+
+
+@either
+@each_error
+def test_an_error_of_a_replaced_transport_leaves_a_submission_unknown(
+    name: str, is_async: bool, replace_transports: Callable[..., None]
+) -> None:
+    charged: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        charged.append(request)
+        raise errors()[name](request)
+
+    replace_transports(handle)
+    with pytest.raises(api.SubmissionUnknown):
+        call(NOWHERE, is_async=is_async)
+    assert len(charged) == 1
+
+
+@either
+def test_a_pool_timeout_of_another_request_leaves_a_submission_unknown(
+    is_async: bool, replace_transports: Callable[..., None]
+) -> None:
+    charged: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        charged.append(request)
+        return httpx.Response(201, json=ID)
+
+    def hook(_: httpx.Response) -> None:
+        other = httpx.Request("GET", "https://metrics.example")
+        raise httpx.PoolTimeout("busy", request=other) from httpcore.PoolTimeout()
+
+    replace_transports(handle)
+    with pytest.raises(api.SubmissionUnknown):
+        call(NOWHERE, is_async=is_async, hooks={"response": hook})
+    assert len(charged) == 1
+
+
+@either
+def test_a_request_hook_that_takes_the_trace_away_leaves_a_submission_unknown(
+    is_async: bool,
+) -> None:
+    def trace(event: str, info: object) -> None:
+        pass
+
+    def hook(request: httpx.Request) -> None:
+        request.extensions["trace"] = trace_async if is_async else trace
+
+    async def trace_async(event: str, info: object) -> None:
+        pass
+
+    with (
+        FaultServer(Fault("drops", charges=True)) as server,
+        pytest.raises(api.SubmissionUnknown),
+    ):
+        call(server.url, is_async=is_async, hooks={"request": hook})
+    assert (server.posts, server.charged) == (1, 1)
 
 
 @either
@@ -718,14 +852,31 @@ def test_a_coroutine_without_an_asyncio_loop_gets_a_configuration_error() -> Non
         submission.send(None)
 
 
-def test_trio_gets_a_configuration_error() -> None:
-    trio = pytest.importorskip("trio")
+@pytest.mark.parametrize(
+    "name", ["generate", "edit with checked images", "fetch", "wait", "read", "save"]
+)
+def test_trio_gets_a_configuration_error_and_sends_nothing(name: str, tmp_path: Path) -> None:
+    with FaultServer(CREATED) as server:
+        client = AsyncNanoBanana(KEY, base_url=server.url)
+        image = f"{server.url}/a.png"
+        result = AsyncTaskResult("t-1", "completed", {"result": {"imageUrls": [image]}})
+        operations: Mapping[str, Callable[[], Awaitable[object]]] = {
+            "generate": lambda: client.generate("a cat"),
+            "edit with checked images": lambda: client.edit("red", image, check_images=True),
+            "fetch": client.task("t-1").fetch,
+            "wait": client.task("t-1").wait,
+            "read": result.read,
+            "save": lambda: result.save(tmp_path),
+        }
 
-    async def run() -> None:
-        with pytest.raises(api.ConfigurationError, match="asyncio event loop"):
-            await AsyncNanoBanana(KEY, base_url=NOWHERE).generate("a cat")
+        async def run() -> None:
+            with pytest.raises(api.ConfigurationError, match="works only with asyncio"):
+                await operations[name]()
+            await client.aclose()
 
-    trio.run(run)
+        trio.run(run)
+    assert server.requests == []
+    assert list(tmp_path.iterdir()) == []
 
 
 # Content-Encoding.
@@ -974,6 +1125,32 @@ def test_an_error_of_a_signal_handler_gives_the_attempt_up(
         signal.signal(signal.SIGALRM, before)
         thread.join()
     assert caught.value.__notes__ == ["a submission was interrupted, and nothing was charged"]
+
+
+def test_an_attempt_given_up_is_not_sent_again_on_another_connection(
+    join_workers: Callable[[], None],
+) -> None:
+    is_given_up = threading.Event()
+
+    def late_goaway(state: H2Connection, stream: int) -> bytes:
+        assert is_given_up.wait(5)
+        return http2.goaway(1)(state, stream)
+
+    # The pings keep the read timeout from striking before the deadline. httpcore itself sends a
+    # request again if GOAWAY says that it was not processed.
+    late = http2.Reply((*[http2.PING] * 40, late_goaway), trickles=True, then="closes")
+    fault = http2.Http2Fault("a late GOAWAY", [http2.BUSY, late, http2.CREATED])
+    settings: Any = {"timeout": SHORT, "clock": InstantClock()}
+    with (
+        http2.Http2FaultServer(fault) as server,
+        httpx.Client(http1=False, http2=True) as http,
+    ):
+        client = NanoBanana(KEY, base_url=server.url, http_client=http, **settings)
+        with pytest.raises(api.SubmissionUnknown):
+            client.generate("a cat")
+        is_given_up.set()
+        join_workers()
+    assert (server.posts, server.charged) == (2, 0)
 
 
 class _Untouchable:

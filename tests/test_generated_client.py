@@ -96,11 +96,12 @@ def test_invalid_input_leaves_the_client_unchanged_and_prints_the_reason(
 def test_the_synchronous_client_is_what_the_asynchronous_one_generates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "client"
-    shutil.copytree(generate_sync.FOLDER, folder)
-    monkeypatch.setattr(generate_sync, "FOLDER", folder)
+    package = tmp_path / generate_sync.PACKAGE
+    shutil.copytree(generate_sync.ROOT / generate_sync.PACKAGE, package)
+    shutil.copy(generate_sync.ROOT / "pyproject.toml", tmp_path)
+    monkeypatch.setattr(generate_sync, "ROOT", tmp_path)
     assert generate_sync.main(["--check"]) == 0
-    edited = folder / "_tasks.py"
+    edited = package / "client" / "_tasks.py"
     edited.write_text(edited.read_text() + "\n")
     assert generate_sync.main(["--check"]) == 1
     assert "client/_tasks.py doesn't match its source" in capsys.readouterr().out

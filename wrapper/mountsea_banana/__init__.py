@@ -87,8 +87,8 @@ __all__ = [
     "check_request",
 ]
 
-# Importing httpx takes most of the time. `nano-banana --help` and `check_request` don't need it,
-# and a synchronous program doesn't need the asynchronous client.
+# Importing httpx takes most of the time. `nano-banana --help` doesn't need it, and a
+# synchronous program doesn't need the asynchronous client.
 _MODULES = (
     "_shared.clock",
     "rules._options",

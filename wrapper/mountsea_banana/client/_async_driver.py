@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import httpx
 
 from . import _network
+from ._builder import RequestBuilder
 from ._errors import ConfigurationError, NanoBananaError
 from ._exchange import Failure, Outcome
 from ._responses import APIResponse
 from ._settings import DEFAULT_TIMEOUT, Settings
 from ._snapshots import TaskSnapshot
 from ._steps import Call, Download, DownloadAll, Flow, Notify, Send, Sleep, Step, T, Write
+
+if TYPE_CHECKING:
+    import asyncio
 
 Notifier = Callable[[TaskSnapshot], object]
 
@@ -46,11 +51,9 @@ class AsyncDownloader:
                 return await self._download(step)
 
     async def _download(self, step: Download) -> Outcome:
-        import asyncio
-
+        loop = _running_loop()
         try:
             # Connections belong to the event loop that opened them.
-            loop = asyncio.get_running_loop()
             if self._http is None or self._http.is_closed or self._loop is not loop:
                 self._http = _network.make_public_client(httpx.AsyncClient, self._timeout)
                 self._loop = loop
@@ -70,6 +73,7 @@ class AsyncDriver:
     def __init__(self, settings: Settings, http: httpx.AsyncClient) -> None:
         self.settings = settings
         self.http = http
+        self._builder = RequestBuilder(settings, http)
         self.downloader = AsyncDownloader(settings.timeout)
         self._loop: object = None
 
@@ -101,7 +105,7 @@ class AsyncDriver:
         self._check_loop()
         await _network.send_async(
             self.http,
-            self.http.build_request(**settings.arguments(step.request)),
+            self._builder.build(step.request),
             step.exchange,
             auth=settings.auth,
             redact=settings.redact,
@@ -110,13 +114,7 @@ class AsyncDriver:
         return settings.read(step.exchange.outcome)
 
     def _check_loop(self) -> None:
-        import asyncio
-
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError as error:  # trio, for example
-            problem = "AsyncNanoBanana needs a running asyncio event loop"
-            raise ConfigurationError(problem) from error
+        loop = _running_loop()
         if self._loop not in (None, loop):
             raise ConfigurationError(
                 "this client belongs to another event loop: create one AsyncNanoBanana in each "
@@ -125,20 +123,41 @@ class AsyncDriver:
         self._loop = loop
 
 
+def _running_loop() -> asyncio.AbstractEventLoop:
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError as error:  # trio, for example
+        raise ConfigurationError(
+            "AsyncNanoBanana works only with asyncio, and no asyncio event loop is running"
+        ) from error
+
+
 async def _call(function: Callable[[], object]) -> object:
     import asyncio
 
-    call = asyncio.ensure_future(asyncio.to_thread(function))
-    try:
-        return await asyncio.shield(call)
-    except asyncio.CancelledError:
-        # The thread goes on, and what the flow does next depends on what it did.
-        await asyncio.wait([call])
-        raise
+    # Not a task, which the end of the event loop would cancel.
+    call = _running_loop().run_in_executor(None, function)
+    cancelled: asyncio.CancelledError | None = None
+    while not call.done():
+        try:
+            await asyncio.wait([call])
+        except asyncio.CancelledError as error:
+            # The thread goes on, and what the flow does next depends on what it did.
+            cancelled = error
+    if cancelled:
+        call.exception()  # retrieved, so that asyncio does not log it
+        raise cancelled
+    return call.result()
 
 
 async def run(flow: Flow[T], perform: Callable[[Step], Awaitable[object]]) -> T:
-    """Run a flow to its end with `perform` for each step; return its result, or raise its error."""
+    """Run a flow to its end with `perform` for each step; return its result, or raise its error.
+
+    Raises ConfigurationError if no asyncio event loop is running.
+    """
+    _running_loop()
     try:
         step = next(flow)
         while True:

@@ -31,11 +31,11 @@ def save(
     downloading: Flow[Image],
     *,
     overwrite: bool,
-    before_write: Callable[[Path], object] | None = None,
+    before_write: Callable[[Path, int], object] | None = None,
 ) -> Flow[Path]:
     """Save the image of a task that is `downloading`; return its path. Raises DownloadError.
 
-    `before_write` is called with the path before there is a file.
+    `before_write` is called with the path and the size of the file before there is one.
     """
     try:
         destination = Destination.parse(path)
@@ -44,7 +44,8 @@ def save(
         raise _not_saved(snapshot, path, error) from error
     image = yield from downloading
     if before_write:
-        yield Call(partial(before_write, destination.file(image.suffix, snapshot.task_id)))
+        file = destination.file(image.suffix, snapshot.task_id)
+        yield Call(partial(before_write, file, len(image.content)))
     try:
         written: Path = yield Write(image, destination, snapshot.task_id, overwrite)
     except (ValueError, OSError) as error:

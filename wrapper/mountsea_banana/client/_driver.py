@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
 from . import _network
+from ._builder import RequestBuilder
 from ._errors import NanoBananaError
 from ._exchange import Failure, Outcome
 from ._responses import APIResponse
@@ -41,6 +41,8 @@ class Downloader:
                 return self._download(step)
 
     def _download_all(self, steps: Sequence[Download]) -> list[Outcome]:
+        from concurrent.futures import ThreadPoolExecutor  # 1 ms that most programs save
+
         pool = ThreadPoolExecutor(len(steps))
         try:
             return list(pool.map(self._download, steps))
@@ -70,6 +72,7 @@ class Driver:
     def __init__(self, settings: Settings, http: httpx.Client) -> None:
         self.settings = settings
         self.http = http
+        self._builder = RequestBuilder(settings, http)
         self.downloader = Downloader(settings.timeout)
 
     def run(self, flow: Flow[T], notify: Notifier = lambda _: None) -> T:
@@ -98,7 +101,7 @@ class Driver:
         settings.check_usable(is_closed=self.http.is_closed)
         _network.send(
             self.http,
-            self.http.build_request(**settings.arguments(step.request)),
+            self._builder.build(step.request),
             step.exchange,
             auth=settings.auth,
             redact=settings.redact,

@@ -176,7 +176,11 @@ class ServerError(APIStatusError):
 
 
 class SubmissionServerError(ServerError, SubmissionUnknown):
-    """A 5xx response to a submission, which may have been accepted before the server failed."""
+    """A 5xx response to a submission, which may have been accepted before the server failed.
+
+    A status below 200 counts as well: it is no final status, so it says nothing about the
+    submission.
+    """
 
 
 class UnexpectedResponse(NanoBananaError):

@@ -137,7 +137,7 @@ class Exchange:
         if isinstance(self._error, Exception) and not is_given_up:
             causes = list(_chain(self._error))
             is_reported = any(each is error for each in self._reported for error in causes)
-            is_raised = self._is_connecting and any(map(_is_of_httpcore, causes))
+            is_raised = self._is_connecting and any(map(is_of_httpcore, causes))
             return not (is_reported or is_raised)
         return not self._is_connecting
 
@@ -176,7 +176,7 @@ class Exchange:
             if step not in _BEFORE_SENDING:
                 return
             is_over = self._is_abandoned or self._has_ended
-            if is_over and not self._has_left and f"{step}.{moment}" in _STOPS:
+            if is_over and f"{step}.{moment}" in _STOPS:  # also if httpcore sends it again
                 raise Abandoned
             if moment == "failed":
                 error = info.get("exception")
@@ -199,6 +199,11 @@ class Exchange:
         """The same as `trace`, for an asynchronous transport."""
         self.trace(event, info)
 
+    def report(self, error: Exception) -> None:
+        """Note an error that kept the request from being sent and that httpcore does not report."""
+        with self._lock:
+            self._reported.append(error)
+
     def receive(self, response: httpx.Response) -> None:
         """Take the status and the headers of the response."""
         with self._lock:
@@ -213,7 +218,7 @@ class Exchange:
             raise UnexpectedEncoding(f"the response has the Content-Encoding {encoding!r:.100}")
         if response.is_stream_consumed:  # by a hook: its content is decoded
             self.add(response.content)
-        else:
+        elif encoding:
             self._decoder = Decoder(encoding)
 
     def add(self, chunk: bytes) -> None:
@@ -237,7 +242,7 @@ class Exchange:
                 self._on_late_response(outcome)
 
     def abandon(self, error: BaseException) -> None:
-        """Give the exchange up: a request that has not left can no longer leave."""
+        """Give the exchange up: nothing is sent any more, neither for the first time nor again."""
         with self._lock:
             if self._has_ended:
                 return
@@ -256,7 +261,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _is_of_httpcore(error: BaseException) -> bool:
+def is_of_httpcore(error: BaseException | None) -> bool:
+    """Return whether an exception is one of httpcore's own."""
     return type(error).__module__.startswith("httpcore")
 
 

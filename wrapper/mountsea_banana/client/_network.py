@@ -16,8 +16,8 @@ from mountsea_banana._shared.hosts import is_plain_loopback
 
 from . import _threads
 from ._errors import ConfigurationError
-from ._exchange import DeadlinePassed, Exchange, Outcome
-from ._redaction import Redactor, redacting
+from ._exchange import DeadlinePassed, Exchange, Outcome, is_of_httpcore
+from ._redaction import LogRedaction, Redactor
 from ._steps import Download
 
 MAX_REDIRECTS = 20
@@ -65,7 +65,7 @@ def send(
 
     def receive() -> None:
         exchange.start(is_observable=_is_observable(client, request))
-        with redacting(redact):
+        with LogRedaction(redact):
             response = client.send(request, auth=auth, stream=True, follow_redirects=False)
             try:
                 for _ in range(MAX_REDIRECTS if follow_redirects else 0):
@@ -125,7 +125,7 @@ async def send_async(
     limit = asyncio.timeout(timeout)
     try:
         exchange.start(is_observable=_is_observable(client, request))
-        with redacting(redact):
+        with LogRedaction(redact):
             async with limit:
                 response = await client.send(
                     request, auth=auth, stream=True, follow_redirects=False
@@ -214,6 +214,8 @@ def _settle(error: Exception, request: httpx.Request, exchange: Exchange) -> Exc
 
     A response hook such as `raise_for_status` raises the response, which is noted.
     """
+    if _is_of_the_pool(error, request):
+        exchange.report(error)
     response = _response_of(error, request)
     if response is None:
         return error  # of the connection, or about another server's response
@@ -222,6 +224,18 @@ def _settle(error: Exception, request: httpx.Request, exchange: Exchange) -> Exc
     except Exception as unreadable:
         return unreadable
     return error if response.is_success else None
+
+
+def _is_of_the_pool(error: Exception, request: httpx.Request) -> bool:
+    """Return whether httpcore raised an error because no connection became free for a request.
+
+    It reports no step before that. A hook can raise the same error, but about another request.
+    """
+    return (
+        isinstance(error, httpx.PoolTimeout)
+        and is_of_httpcore(error.__cause__)
+        and getattr(error, "_request", None) is request  # `error.request` raises if there is none
+    )
 
 
 def _response_of(error: Exception, request: httpx.Request) -> httpx.Response | None:

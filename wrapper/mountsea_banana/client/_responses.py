@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import re
@@ -76,10 +77,7 @@ def read_response(raw: RawResponse, redact: Redactor) -> APIResponse:
         is_wrapped = _find_task_id(document, text)[1]
     return APIResponse(
         status_code=raw.status_code,
-        headers=httpx.Headers(
-            [(redact(name), redact(value)) for name, value in raw.headers.multi_items()],
-            encoding=raw.headers.encoding,  # httpx assumes ASCII for strings otherwise
-        ),
+        headers=_without_key(raw.headers, redact),
         text=text,
         document=document,
         task_id=task_id and redact(task_id),
@@ -88,9 +86,19 @@ def read_response(raw: RawResponse, redact: Redactor) -> APIResponse:
     )
 
 
+def _without_key(headers: httpx.Headers, redact: Redactor) -> httpx.Headers:
+    items = headers.multi_items()
+    if not redact.is_in("\n".join(itertools.chain(*items))):  # one search for all of them
+        return headers
+    return httpx.Headers(
+        [(redact(name), redact(value)) for name, value in items],
+        encoding=headers.encoding,  # httpx assumes ASCII for strings otherwise
+    )
+
+
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text.removeprefix("\ufeff"), parse_int=_parse_int)
+        return _decoder.decode(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         return None
 
@@ -100,6 +108,9 @@ def _parse_int(digits: str) -> float:
         return int(digits)
     except ValueError:  # thousands of digits; the task id beside them must not be lost
         return float(digits)
+
+
+_decoder = json.JSONDecoder(parse_int=_parse_int)
 
 
 def find_task_id(body: bytes) -> str | None:
@@ -182,8 +193,10 @@ def status_error(
     """Return the error for a response outside 2xx."""
     status = response.status_code
     kind = _STATUS_ERRORS.get(status, errors.APIStatusError)
-    if status >= 500:
-        kind = errors.SubmissionServerError if may_be_charged else errors.ServerError
+    if may_be_charged:
+        kind = errors.SubmissionServerError
+    elif status >= 500:
+        kind = errors.ServerError
     name = HTTPStatus(status).phrase if status in list(HTTPStatus) else "unknown status"
     about = f"task {task_id}: " if task_id else ""
     problem = f"{about}{status} {name}: {_excerpt(response)}"

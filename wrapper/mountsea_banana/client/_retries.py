@@ -60,9 +60,12 @@ def _may_retry(response: APIResponse, asked: float | None, request: APIRequest) 
 def _may_be_charged(response: APIResponse, asked: float | None) -> bool:
     """Return whether a submission with this response may have been accepted.
 
-    `asked` is the response's Retry-After: a 503 that has one means that nothing was accepted.
+    `asked` is the response's Retry-After: a 503 that has one means that nothing was accepted. A
+    status that is no final one says as little as a 5xx (RFC 9110, section 15).
     """
-    return response.status_code >= 500 and not (response.status_code == 503 and asked is not None)
+    if response.status_code == 503:
+        return asked is None
+    return not 200 <= response.status_code < 500
 
 
 def retry_after(headers: httpx.Headers, now: float) -> float | None:

@@ -16,6 +16,8 @@ from mountsea_banana.rules._check import CheckedRequest
 
 State = Literal["claimed", "accepted", "in doubt", "released"]
 
+UNREPORTED = "the process that submitted it did not report an outcome"
+
 
 @frozen
 class Order:
@@ -70,7 +72,7 @@ class Entry:
     """When a process claimed the key."""
     ends_at: datetime
     """When that process has given up, at the latest."""
-    remaining: float = field(repr=False)
+    remaining: float = field(eq=False, repr=False)
     """The seconds until then, when this was read."""
     task_id: str | None
     """The task that it created."""
@@ -82,13 +84,15 @@ class Entry:
     """The response to that poll."""
     file: Path | None
     """The file that the image was saved to."""
+    file_size: int | None
+    """The size of the image in bytes."""
 
     @classmethod
     def of(cls, row: Mapping[Any, Any], now: float) -> Self:
         """Return the entry in a row of the database, at a time in seconds since the epoch."""
         state, reason = row["state"], row["reason"]
         if state == "claimed" and now >= row["ends_at"]:
-            state, reason = "in doubt", "the process that submitted it did not report an outcome"
+            state, reason = "in doubt", UNREPORTED
         return cls(
             order=Order(
                 row["key"], row["request"], row["fingerprint"], row["base_url"], row["account"]
@@ -105,6 +109,7 @@ class Entry:
             status=row["status"],
             result=row["result"] and json.loads(row["result"]),
             file=row["file"] and Path(row["file"]),
+            file_size=row["file_size"],
         )
 
     @property

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from mountsea_banana.client._errors import NanoBananaError, SubmissionUnknown
 
+from ._entries import UNREPORTED
+
 if TYPE_CHECKING:
     from ._entries import Entry, Order
 
@@ -54,11 +56,13 @@ class InDoubt(SubmissionUnknown):
     """What the ledger holds under the key."""
 
     def __init__(self, entry: Entry) -> None:
+        # An entry without a reason is one whose end has passed, but not by a clock set back.
+        reason = entry.reason or UNREPORTED
         super().__init__(
             f"the submission for the key {entry.key!r}, started at "
-            f"{entry.claimed_at:%Y-%m-%d %H:%M:%S} UTC, is in doubt: {entry.reason}. It may have "
-            "been charged, so it is not sent again. Check your account, then settle the key with "
-            "its task id, or release it"
+            f"{entry.claimed_at:%Y-%m-%d %H:%M:%S} UTC, is in doubt: {reason}. It is not sent "
+            "again: if your account shows its task, settle the key with the task id; if not, "
+            "release the key"
         )
         self.key = entry.key
         self.entry = entry

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,7 +21,7 @@ from mountsea_banana.client._steps import Call, Flow, Notify, Sleep
 from mountsea_banana.rules._check import CheckedRequest
 
 from ._entries import Entry, Order
-from ._errors import InDoubt, KeyConflict, LedgerError
+from ._errors import CostLimitReached, InDoubt, KeyConflict, LedgerError
 from ._store import Store, is_free
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 
 SLACK = 60.0
 """Seconds of a claim for all but the exchanges: the ledger itself, and a busy machine."""
+MAX_CLAIM = 365 * 24 * 3600.0
+"""Seconds; a time that is much further away is not a date."""
 PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between two reads of a key that another caller submits."""
 
@@ -44,6 +45,7 @@ class Record:
     task_id: str
     snapshot: TaskSnapshot | None
     file: Path | None
+    file_size: int | None
     is_new: bool = False
     """Whether this caller submitted the request, which was charged."""
 
@@ -71,41 +73,47 @@ def submit(
         if found is None or is_free(found, retry_failed=retry_failed):
             yield from _flows.check_image_urls(checked)
     claim = secrets.token_hex(16)
+    try_to_claim = partial(
+        store.claim,
+        order,
+        claim,
+        seconds=seconds,
+        retry_failed=retry_failed,
+        max_cost=max_cost,
+    )
     try:
-        entry = yield from _claim(
-            partial(
-                store.claim,
-                order,
-                claim,
-                seconds=seconds,
-                retry_failed=retry_failed,
-                max_cost=max_cost,
-            ),
-            order,
-            claim,
-            settings,
-        )
-    except BaseException as error:
+        entry = yield from _claim(try_to_claim, order, claim, settings)
+    except (CostLimitReached, InDoubt, KeyConflict):
+        raise
+    except BaseException as error:  # the claim may have been made nevertheless
         yield from _record(error, partial(store.free, claim))
         raise
     if entry.claim == claim:
         entry = yield from _submit(store, entry, checked, settings)
     assert entry.task_id  # noqa: S101
-    is_new = entry.claim == claim
-    return Record(store, settings, entry.claim, entry.task_id, entry.snapshot, entry.file, is_new)
+    return Record(
+        store,
+        settings,
+        entry.claim,
+        entry.task_id,
+        entry.snapshot,
+        entry.file,
+        entry.file_size,
+        is_new=entry.claim == claim,
+    )
 
 
 def _claim_seconds(settings: Settings) -> float:
     """Return how long a client may take to submit a request, retries included.
 
-    Raises ConfigurationError if there is no limit.
+    Raises ConfigurationError if there is no limit, or hardly one.
     """
     exchanges = (settings.max_retries + 1) * settings.exchange_timeout
     seconds = exchanges + settings.max_retries * _retries.MAX_RETRY_AFTER + SLACK
-    if math.isinf(seconds):
+    if not seconds <= MAX_CLAIM:
         raise errors.ConfigurationError(
-            "with a ledger, every part of the client's timeout must be finite: the ledger has to "
-            "know when a submission has ended"
+            "with a ledger, a submission must end within a year: every part of the client's "
+            "timeout must be finite, because the ledger has to know when it has ended"
         )
     return seconds
 
@@ -145,10 +153,10 @@ def _submit(store: Store, entry: Entry, checked: CheckedRequest, settings: Setti
             max_retries=settings.max_retries,
             clock=settings.clock,
             before_retry=partial(_check_claim, store, entry),
-            on_late_task=partial(_accept_late, store, entry),
+            on_late_task=partial(_accept_late, store, entry, settings),
         )
     except BaseException as error:
-        found = _task_id_in(error, attempts)
+        found = _task_id_in(error, attempts, settings)
         if found:
             task_id = found
         elif _may_be_charged(error, attempts):
@@ -165,15 +173,20 @@ def _submit(store: Store, entry: Entry, checked: CheckedRequest, settings: Setti
         if not isinstance(error, errors.NanoBananaError):
             yield from _record(error, partial(store.accept, entry.claim, task_id))
             raise
+    accept = partial(store.accept, entry.claim, task_id)
     try:
-        yield Call(partial(store.accept, entry.claim, task_id))
-    except LedgerError as error:
+        yield Call(accept)
+    except Exception as error:
+        reason = errors.text_of(error) or type(error).__name__
         problem = (
             f"task {task_id} was created for the key {entry.key!r}, but it could not be recorded "
-            f"({error.problem}). The key will be in doubt: settle it with this task id"
+            f"({reason}). The key will be in doubt: settle it with this task id"
         )
         _responses.log(problem)
         raise LedgerError(problem, task_id=task_id) from error
+    except BaseException as interrupt:  # nobody knows how far it came
+        yield from _record(interrupt, accept)
+        raise
     return evolve(entry, state="accepted", task_id=task_id)
 
 
@@ -185,18 +198,22 @@ def _check_claim(store: Store, entry: Entry) -> None:
         )
 
 
-def _accept_late(store: Store, entry: Entry, task_id: str) -> None:
+def _accept_late(store: Store, entry: Entry, settings: Settings, task_id: str) -> None:
+    task_id = settings.redact(task_id)
     try:
         store.accept(entry.claim, task_id)
     except Exception as error:  # nobody waits for it; the id is in the log
         _responses.log(f"task {task_id} could not be recorded for the key {entry.key!r}: {error}")
 
 
-def _task_id_in(error: BaseException, attempts: Sequence[Exchange]) -> str | None:
+def _task_id_in(
+    error: BaseException, attempts: Sequence[Exchange], settings: Settings
+) -> str | None:
     """Return the id of the task that a submission created although it ended with an error."""
     if isinstance(error, errors.NanoBananaError):
         return error.task_id if isinstance(error, errors.SubmissionUnknown) else None
-    return _responses.find_task_id(attempts[-1].body) if attempts else None
+    task_id = _responses.find_task_id(attempts[-1].body) if attempts else None
+    return task_id and settings.redact(task_id)
 
 
 def _may_be_charged(error: BaseException, attempts: Sequence[Exchange]) -> bool:
@@ -286,9 +303,30 @@ def save(
     timeout: float,
 ) -> Flow[Path]:
     """Download the first image of a task into a file, unless the ledger knows that it is there."""
-    file = record.file
-    if file and not overwrite and (yield Call(partial(_is_saved, file, path, record.task_id))):
-        return file
+    saving = partial(_save, record, snapshot, path, max_bytes=max_bytes, timeout=timeout)
+    try:
+        return (yield from saving(overwrite=overwrite))
+    except errors.DownloadError as error:
+        if error.hint is not errors.Hint.OVERWRITE:
+            raise
+    yield Call(partial(_read_file, record))  # another process may have saved it meanwhile
+    return (yield from saving(overwrite=False))
+
+
+def _save(
+    record: Record,
+    snapshot: TaskSnapshot,
+    path: Path | str,
+    *,
+    overwrite: bool,
+    max_bytes: int,
+    timeout: float,
+) -> Flow[Path]:
+    if record.file and not overwrite:
+        size: int | None = yield Call(partial(_size_of, record.file, path, record.task_id))
+        if size == record.file_size:
+            return record.file
+        overwrite = size == 0  # a process was killed when it had only claimed the name
     return (
         yield from _downloads.save(
             snapshot,
@@ -300,15 +338,28 @@ def save(
     )
 
 
-def _is_saved(file: Path, path: Path | str, task_id: str) -> bool:
+def _size_of(file: Path, path: Path | str, task_id: str) -> int | None:
+    """Return the size of a task's file if it is what would be saved as `path`."""
     try:
         expected = Destination.parse(path).file(file.suffix, task_id)
-        return file.is_file() and file.samefile(expected)
+        return file.stat().st_size if file.samefile(expected) else None
     except (TypeError, ValueError, OSError):
-        return False
+        return None
 
 
-def _keep_file(record: Record, file: Path) -> None:
-    # Before the file is written: it is complete if it exists.
-    record.file = file.absolute()
-    record.store.keep_file(record.claim, record.file)
+def _keep_file(record: Record, file: Path, size: int) -> None:
+    """Record a file before it is written: it is complete if it has the size of the image.
+
+    Without the record, the next caller takes it for somebody else's.
+    """
+    record.file, record.file_size = file.absolute(), size
+    try:
+        record.store.keep_file(record.claim, record.file, size)
+    except LedgerError as error:
+        _responses.log(f"the file of task {record.task_id} was not recorded: {error}")
+
+
+def _read_file(record: Record) -> None:
+    entry = record.store.read(record.claim)
+    if entry:
+        record.file, record.file_size = entry.file, entry.file_size

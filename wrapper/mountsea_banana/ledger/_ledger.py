@@ -96,9 +96,10 @@ class Ledger:
         The calls raise what those of `client` raise, and InDoubt if the key may have been charged
         without a known task, KeyConflict if it belongs to another request or account,
         CostLimitReached, and LedgerError. Only InDoubt, and a LedgerError with a `task_id`, mean
-        that something may have been charged. Raises ConfigurationError for an unusable key.
+        that something may have been charged. Raises ConfigurationError for an unusable argument.
         """
         check_key(key)
+        _check_max_cost(max_cost)
         if isinstance(client, NanoBanana):
             return Once(
                 self._store, key, client._driver, retry_failed=retry_failed, max_cost=max_cost
@@ -147,6 +148,13 @@ class Ledger:
 
     def __reduce__(self) -> tuple[Any, ...]:
         reject_pickle(self)
+
+
+def _check_max_cost(value: object) -> None:
+    """Raise ConfigurationError if `max_cost` cannot be one."""
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if value is not None and not is_number:
+        raise ConfigurationError(f"max_cost must be an integer of 0 or more, not {shown(value)}")
 
 
 def check_key(key: object) -> str:

@@ -29,6 +29,7 @@ submissions = Table(
     Column("status", Text),
     Column("result", Text),
     Column("file", Text),
+    Column("file_size", Integer),
 )
 _version = Table("ledger_version", metadata, Column("version", Integer, nullable=False))
 

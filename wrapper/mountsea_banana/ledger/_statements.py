@@ -28,6 +28,8 @@ class Statements:
 
         self.all = sql.select(*columns).order_by(submissions.c.claimed_at, submissions.c.key)
         self.latest = sql.select(*columns).where(has_key).order_by(newest_first).limit(1)
+        self.locked = self.latest.with_for_update()
+        """The same; on a server, nobody else changes the row until the transaction ends."""
         self.of_claim = sql.select(*columns).where(has_claim)
         self.charges = sql.select(sql.func.count()).where(is_charged)
         self.charged = (
@@ -42,9 +44,16 @@ class Statements:
             .returning(*columns)
         )
         self.update = sql.update(submissions).where(has_claim)
-        self.doubt = (
-            sql.update(submissions)
-            .where(has_claim, submissions.c.state == "claimed")
-            .values(state="in doubt")
+        task_id: sql.BindParameter[str] = sql.bindparam("task_id")
+        self.accept = self.update.values(
+            state="accepted",
+            task_id=task_id,
+            reason=None,
+            # A person may have settled it with another task.
+            **{
+                name: sql.case((submissions.c.task_id == task_id, submissions.c[name]))
+                for name in ("status", "result", "file", "file_size")
+            },
         )
+        self.doubt = self.update.where(submissions.c.task_id.is_(None)).values(state="in doubt")
         self.free = sql.delete(submissions).where(has_claim, submissions.c.task_id.is_(None))

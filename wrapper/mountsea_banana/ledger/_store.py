@@ -49,6 +49,8 @@ class Store:
             self._engine = sql.create_engine(
                 url,
                 pool_pre_ping=True,
+                # Each statement must see what others have committed before it.
+                isolation_level="READ COMMITTED",
                 connect_args={"connect_timeout": round(LOCK_SECONDS)},
             )
             event.listen(self._engine, "connect", _prepare_postgresql)
@@ -114,14 +116,19 @@ class Store:
                 if not isinstance(error.__cause__, IntegrityError):
                     raise
 
+    def read(self, claim: str) -> Entry | None:
+        """Return the submission of a claim."""
+        return self._read(lambda connection: self._of_claim(connection, claim))
+
     def holds(self, claim: str) -> bool:
         """Return whether a claim is still valid."""
-        entry = self._read(lambda connection: self._of_claim(connection, claim))
+        entry = self.read(claim)
         return entry is not None and entry.state == "claimed"
 
     def accept(self, claim: str, task_id: str) -> None:
         """Record the task that a submission created, whatever was known of it before."""
-        if not self._update(claim, state="accepted", task_id=task_id, reason=None):
+        row = {"of_claim": claim, "task_id": task_id}
+        if not self._write(lambda c: c.execute(self._statements.accept, row).rowcount):
             raise LedgerError(f"the ledger {self.name!r} no longer has the submission")
 
     def doubt(self, claim: str, reason: str) -> Entry | None:
@@ -168,9 +175,9 @@ class Store:
         """Record the final state of a submission's task."""
         self._update(claim, status=snapshot.status, result=json.dumps(snapshot.raw))
 
-    def keep_file(self, claim: str, file: Path) -> None:
+    def keep_file(self, claim: str, file: Path, size: int) -> None:
         """Record the file that an image is saved to."""
-        self._update(claim, file=str(file))
+        self._update(claim, file=str(file), file_size=size)
 
     def entries(self, state: State | None) -> Iterator[Entry]:
         """Yield every submission, or those in a state, from the oldest to the newest."""
@@ -199,6 +206,7 @@ class Store:
             ):
                 source.backup(target)
         except sqlite3.Error as error:
+            file.unlink(missing_ok=True)
             raise LedgerError(f"the backup {str(file)!r} could not be written: {error}") from error
 
     def _migrate(self, connection: Connection) -> None:
@@ -206,8 +214,9 @@ class Store:
             connection.execute(ADVISORY_LOCK)
         _schema.migrate(connection)
 
-    def _latest(self, connection: Connection, key: str) -> Entry | None:
-        found = _entries(connection.execute(self._statements.latest, {"of_key": key}))
+    def _latest(self, connection: Connection, key: str, *, locks: bool = False) -> Entry | None:
+        statement = self._statements.locked if locks else self._statements.latest
+        found = _entries(connection.execute(statement, {"of_key": key}))
         return found[0] if found else None
 
     def _of_claim(self, connection: Connection, claim: str) -> Entry | None:
@@ -215,7 +224,7 @@ class Store:
         return found[0] if found else None
 
     def _in_doubt(self, connection: Connection, key: str) -> Entry:
-        entry = self._latest(connection, key)
+        entry = self._latest(connection, key, locks=True)  # its task id may arrive meanwhile
         if entry is None:
             raise LedgerError(f"the ledger {self.name!r} has no key {key!r}")
         if entry.state != "in doubt":
@@ -229,7 +238,7 @@ class Store:
         found = connection.execute(self._statements.charged, {"at_most": limit}).all()
         return len(found) >= limit
 
-    def _update(self, claim: str, **values: str | None) -> bool:
+    def _update(self, claim: str, **values: object) -> bool:
         row = {"of_claim": claim, **values}
         return bool(self._write(lambda c: c.execute(self._statements.update, row).rowcount))
 
@@ -259,7 +268,7 @@ class Store:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError) as error:  # ValueError: a text that it cannot store
             cause = getattr(error, "orig", None) or error
             reason = " ".join(text_of(cause).split())
             raise LedgerError(f"the ledger {self.name!r} cannot be used: {reason}") from error

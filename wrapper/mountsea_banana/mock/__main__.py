@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m mountsea_ban
     knobs = vars(parser.parse_args(arguments))
     host, port, spec = (knobs.pop(name) for name in ("host", "port", "spec"))
     try:
-        plan = parse_plan(knobs)
+        plan = parse_plan(knobs, Plan(advances="time"))
     except ValueError as error:
         parser.error(str(error))
     try:
@@ -57,14 +57,22 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     knob(
         "--advances",
         choices=TRIGGERS,
-        help="what advances a task: each poll, time, or POST /_mock/advance (default: poll)",
+        help="what advances a task: each poll, time, or POST /_mock/advance "
+        "(default: poll with --polls, time without)",
     )
+    knob("--seconds", type=float, help="duration of a task that advances with time (default: 5)")
     knob("--polls", type=int, metavar="N", help="which poll returns the final status (default: 3)")
-    knob("--seconds", type=float, help="duration of a task, if --advances is time (default: 5)")
     knob(
         "--shows",
         metavar="STATUS",
         help="status until a task ends (default: pending, then processing)",
+    )
+    knob("--error-message", metavar="TEXT", help="errorMessage of a task that does not complete")
+    knob(
+        "--error-code",
+        type=int,
+        metavar="CODE",
+        help="errorCode of a task that does not complete (default: 1000)",
     )
     knob(
         "--refusals",

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -16,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from mountsea_banana._shared.clock import Clock
 from mountsea_banana.contract import Contract, Operation, Problem, sample
 
-from ._images import draw
+from ._images import Images
 from ._plan import Plan
 from ._tasks import Task, TaskStore
 
@@ -75,13 +74,14 @@ class MockAPI:
         self._contract = contract
         self.keys = tuple(keys)
         self._clock = clock or Clock()
-        self._initial_plan = plan or Plan()
+        self.initial_plan = plan or Plan()
         self.reset()
 
     def reset(self) -> None:
         """Forget all tasks, charges and queued plans, and restore the initial plan."""
-        self.plan = self._initial_plan
+        self.plan = self.initial_plan
         self.tasks = TaskStore()
+        self.images = Images(self.tasks)
         self.charged = 0
         self.next_plans: deque[Plan] = deque()
         self._refused_plan: Plan | None = None
@@ -215,7 +215,7 @@ class MockAPI:
         task = self.tasks.find(task_id)
         if task is None or task.account != account:
             raise Refusal(404, "no such task: use an id that this API key's submissions returned")
-        image_url = str(request.url_for("image", task_id=task.id))
+        image_url = f"{request.base_url}images/{task.id}.png"
         counts = request.method != "HEAD"  # a HEAD has no effect
         return JSONResponse(task.poll(image_url, counts=counts), operation.success_status)
 
@@ -225,7 +225,7 @@ class MockAPI:
         if task is None:
             message = "no such image: use a URL from the `imageUrls` of a completed task"
             return Refusal(404, message).response()
-        content = await run_in_threadpool(draw, task.request, task.id)
+        content = await self.images.png(task)
         kind = TruncatedResponse if task.plan.truncates else Response
         return kind(content, media_type="image/png")
 

@@ -7,20 +7,33 @@ from collections.abc import Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from mountsea_banana._shared.clock import Clock
 from mountsea_banana.contract import Contract
 
 from ._api import MockAPI
 from ._control import control_routes
-from ._page import page_route
+from ._page import page_routes
 from ._plan import Plan
 
 DEFAULT_KEYS = ("test-token", "other-token")
 """The API keys that a mock accepts by default, one per account."""
+# Web pages of this machine, such as those of a front end's development server.
+LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+
+
+class _CORS(CORSMiddleware):
+    """CORS that costs a request without an origin nothing; the original adds a fifth to it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_origin = any(name == b"origin" for name, _ in scope.get("headers", ()))
+        await (super().__call__ if has_origin else self.app)(scope, receive, send)
 
 
 def create_app(
@@ -46,16 +59,25 @@ def create_app(
 def build_app(api: MockAPI, contract: Contract) -> Starlette:
     """Return the application that serves `api`, which may be a subclass with other behaviour."""
     routes = [
-        page_route(api),
-        Route("/openapi.yaml", api.spec),
-        Route("/images/{task_id}.png", api.image, name="image"),
-        *control_routes(api),
-    ]
-    routes += [
         Route(operation.path, api.handler(operation), methods=[operation.method])
         for operation in contract.operations
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown_route})
+    routes += [
+        *page_routes(api, contract),
+        Route("/openapi.yaml", api.spec),
+        Route("/images/{task_id}.png", api.image),
+        *control_routes(api),
+    ]
+    cors = Middleware(
+        _CORS,
+        allow_origin_regex=LOCAL_ORIGINS,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["Retry-After", "WWW-Authenticate"],
+    )
+    app = Starlette(
+        routes=routes, middleware=[cors], exception_handlers={HTTPException: _unknown_route}
+    )
     app.state.api = api
     return app
 

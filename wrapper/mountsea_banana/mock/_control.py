@@ -29,11 +29,11 @@ def control_routes(api: MockAPI) -> list[Route]:
         }
 
     def set_plan(knobs: Mapping[str, Any]) -> object:
-        api.plan = parse_plan(knobs)
+        api.plan = parse_plan(knobs, api.initial_plan)
         return asdict(api.plan)
 
     def add_next(knobs: Mapping[str, Any]) -> object:
-        api.next_plans.append(parse_plan(knobs))
+        api.next_plans.append(parse_plan(knobs, api.plan))
         return asdict(api.next_plans[-1])
 
     def advance(arguments: Mapping[str, Any]) -> object:

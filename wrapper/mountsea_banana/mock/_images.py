@@ -1,54 +1,82 @@
-"""The mock's images: PNGs in the requested aspect ratio and resolution that show the prompt."""
+"""The mock's images: in the requested aspect ratio and resolution, and drawn when requested."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import io
-import textwrap
+import re
 from collections.abc import Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-LONG_SIDES = {"1K": 1024, "2K": 2048, "4K": 4096}
+from ._tasks import Task, TaskStore
+
+if TYPE_CHECKING:
+    from ._drawing import Drawing
+
+PREVIEW = 800
+"""The longer side of a preview, in pixels."""
+# An image of this size takes 256 MB of memory while it is drawn.
+MAX_SIDE = 16 * 1024
+MAX_SOURCES = 4
+# Images are drawn one at a time. Each thread of a pool would keep the memory of the largest.
+_thread = ThreadPoolExecutor(1, "mock-images")
+_URL = re.compile(r".*/images/([0-9a-f]+)\.png")
 
 
 def size(request: Mapping[str, Any]) -> tuple[int, int]:
     """Return the width and height in pixels.
 
-    The ratio is exact, so the longer side may be a few pixels shorter than the resolution.
+    The ratio is exact, so the longer side may be a few pixels shorter than the resolution. Values
+    that are not of the form `16:9` or `2K` count as 1:1 and 1K.
     """
-    width, height = (int(part) for part in request.get("aspect_ratio", "1:1").split(":"))
-    unit = LONG_SIDES[request.get("resolution", "1K")] // max(width, height)
+    ratio = re.fullmatch(r"([1-9]\d{0,2}):([1-9]\d{0,2})", str(request.get("aspect_ratio")))
+    width, height = map(int, ratio.groups()) if ratio else (1, 1)
+    resolution = re.fullmatch(r"([1-9]\d{0,2})K", str(request.get("resolution")))
+    side = min(1024 * int(resolution[1]), MAX_SIDE) if resolution else 1024
+    unit = side // max(width, height)
     return width * unit, height * unit
 
 
-def draw(request: Mapping[str, Any], seed: str) -> bytes:
-    """Return the PNG for a request. `seed` determines its colour."""
-    # Importing Pillow takes longer than starting the server.
-    from PIL import Image, ImageColor, ImageDraw, ImageFont
+class Images:
+    """Draws the images of tasks when they are requested, and keeps the latest."""
 
-    width, height = size(request)
-    hue = hashlib.sha256(seed.encode()).digest()[0] * 360 // 256
-    # A palette from the background colour to white needs one byte per pixel instead of three,
-    # which takes a third of the time.
-    image = Image.new("L", (width, height))
-    canvas = ImageDraw.Draw(image)
-    text_size = max(12, int((width * height) ** 0.5 / 18))
-    font = ImageFont.load_default(text_size)
-    margin = text_size // 2
-    columns = max(4, int((width - 2 * margin) / (text_size * 0.55)))
-    rows = max(1, int((height - 3 * margin) / (text_size * 1.3)) - 1)
-    prompt = str(request.get("prompt", ""))[:2000].encode("ascii", "replace").decode()
-    lines = textwrap.wrap(prompt, columns, max_lines=rows, placeholder=" ...")
-    canvas.multiline_text((margin, margin), "\n".join(lines), fill=255, font=font)
-    caption = " · ".join(
-        str(request[name]) for name in ("action", "model", "aspect_ratio") if name in request
-    )
-    small = ImageFont.load_default(max(10, text_size // 2))
-    canvas.text((margin, height - margin), caption, fill=176, font=small, anchor="ls")
-    background = ImageColor.getrgb(f"hsl({hue}, 55%, 32%)")
-    image.putpalette(
-        [low + (255 - low) * step // 255 for step in range(256) for low in background[:3]]
-    )
-    file = io.BytesIO()
-    image.save(file, "PNG", compress_level=1)
-    return file.getvalue()
+    def __init__(self, tasks: TaskStore) -> None:
+        self._tasks = tasks
+        self._cached = lru_cache(maxsize=64)(self._draw)
+
+    async def png(self, task: Task, *, is_preview: bool = False) -> bytes:
+        """Return the image of a task, or a preview of it."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_thread, self._cached, task, is_preview)
+
+    def sources(self, task: Task) -> list[Task]:
+        """Return the tasks whose images a task edits. Only the first few images count."""
+        urls = task.request.get("image_urls")
+        shown = urls[:MAX_SOURCES] if isinstance(urls, list) else []
+        found = [_URL.fullmatch(str(url)) for url in shown]
+        tasks = [self._tasks.find(match[1]) for match in found if match]
+        return [source for source in tasks if source]
+
+    def _draw(self, task: Task, is_preview: bool) -> bytes:
+        from ._drawing import png  # importing Pillow takes longer than starting the server
+
+        drawing = self._describe(task)
+        return png(drawing.fit(PREVIEW, PREVIEW) if is_preview else drawing)
+
+    def _describe(self, task: Task, depth: int = 2) -> Drawing:
+        """Return what the image of a task shows: its sources too, and theirs, but no deeper."""
+        from ._drawing import HUES, Drawing
+
+        width, height = size(task.request)
+        names = ("action", "model", "aspect_ratio", "resolution")
+        sources = self.sources(task) if depth else []
+        return Drawing(
+            width,
+            height,
+            hue=hashlib.sha256(task.id.encode()).digest()[0] % HUES,
+            prompt=str(task.request.get("prompt", ""))[:2000],
+            caption=" · ".join(str(task.request[name]) for name in names if name in task.request),
+            sources=tuple(self._describe(source, depth - 1) for source in sources),
+        )

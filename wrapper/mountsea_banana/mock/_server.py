@@ -28,6 +28,10 @@ class _Protocol(H11Protocol):
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        self.transport.close()  # the events of an open page would never end
+
 
 def config(app: Starlette, log_level: str) -> uvicorn.Config:
     """Return the uvicorn configuration of the mock."""

@@ -21,7 +21,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@define
+@define(eq=False)
 class Task:
     """A submitted task that follows its plan. Its final snapshot never changes."""
 
@@ -40,21 +40,25 @@ class Task:
         self._start = self._clock.monotonic()
 
     @property
-    def is_final(self) -> bool:
-        """Whether the task has ended."""
-        if self.plan.advances == "time":
-            return self._clock.monotonic() - self._start >= self.plan.seconds
-        return self._steps >= self.plan.polls
-
-    @property
     def status(self) -> str:
         """The current status. Reading it does not advance the task."""
-        return self._status(is_final=self.is_final)
+        return self.state()[0]
 
-    def _status(self, *, is_final: bool) -> str:
+    @property
+    def error_message(self) -> str:
+        """The message of a task that does not complete."""
+        return self.plan.error_message or f"the mock is set to end this task as {self.plan.ends_as}"
+
+    def state(self) -> tuple[str, bool]:
+        """Return the status and whether it is final. Between two calls, time may pass."""
+        if self.plan.advances == "time":
+            elapsed = self._clock.monotonic() - self._start
+            is_started, is_final = elapsed >= self.plan.seconds / 5, elapsed >= self.plan.seconds
+        else:
+            is_started, is_final = self._steps > 1, self._steps >= self.plan.polls
         if is_final:
-            return self.plan.ends_as
-        return self.plan.shows or ("pending" if self._steps <= 1 else "processing")
+            return self.plan.ends_as, True
+        return self.plan.shows or ("processing" if is_started else "pending"), False
 
     def advance(self) -> None:
         """Advance a task whose plan advances manually by one step. It starts at the first step."""
@@ -64,23 +68,21 @@ class Task:
         """Return the task's snapshot as JSON, after counting the poll if it `counts`."""
         if counts and self.plan.advances != "hand":
             self._steps += 1
-        # Read once, because the task's time may run out between two reads.
-        is_final = self.is_final
+        status, is_final = self.state()
         snapshot: dict[str, Any] = {
             "taskId": self.id,
-            "status": self._status(is_final=is_final),
+            "status": status,
             "createdAt": self.created_at,
             "traceId": self.trace_id,
         }
         if is_final:
             self.finished_at = self.finished_at or _now()
             snapshot["finishedAt"] = self.finished_at
-            ends_as = self.plan.ends_as
-            if ends_as == "completed":
+            if status == "completed":
                 snapshot["result"] = {"imageUrls": [image_url]}
             else:
-                snapshot["errorMessage"] = f"the mock is set to end this task as {ends_as}"
-                snapshot["errorCode"] = 1000
+                snapshot["errorMessage"] = self.error_message
+                snapshot["errorCode"] = self.plan.error_code
         return snapshot
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mountsea_api.models import NanoImageDto
 
 _UNSENDABLE = object()
+_encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
 
 
 @frozen
@@ -44,40 +45,61 @@ def check_request(request: NanoImageDto | Mapping[str, object]) -> list[Violatio
 
 def encode_and_check(request: object) -> CheckedRequest:
     """Encode `request` as JSON and check it; return both results. Never raises."""
-    body: dict[str, object] = {}
-    parts: dict[str, bytes] = {}
-    violations: list[Violation] = []
     try:
         fields = _fields(request)
     except Exception:  # a mapping can raise anything
         problem = f"must be a NanoImageDto or a mapping of fields, not {shown(request)}"
-        return CheckedRequest(b"", body, [Violation("type", "", problem)])
+        return CheckedRequest(b"", {}, [Violation("type", "", problem)])
+    violations: list[Violation] = []
+    try:
+        content, body = _encode(fields)
+    except Exception:  # the methods of a subclass can raise anything
+        content, body, violations = _encode_each(fields)
+    unsendable = {violation.field for violation in violations}
+    violations += [found for found in check_fields(body) if found.field not in unsendable]
+    violations += [Violation(rule.id, *fault) for rule in RULES for fault in rule.faults(body)]
+    return CheckedRequest(content, body, violations)
+
+
+def _encode(fields: Mapping[Any, object]) -> tuple[bytes, dict[str, object]]:
+    """Return the JSON of fields, and what it parses to. Raises if a field cannot be sent."""
+    for name in fields:
+        if type(name) is not str:  # a subclass may compare and print in ways of its own
+            raise TypeError
+    text = _encoder.encode(fields)
+    # UTF-8 rejects lone surrogates, which JSON's escapes would let through.
+    return text.encode(), json.loads(text)
+
+
+def _encode_each(
+    fields: Mapping[Any, object],
+) -> tuple[bytes, dict[str, object], list[Violation]]:
+    """Do the same field by field, with a violation for each that cannot be sent."""
+    body: dict[str, object] = {}
+    parts: dict[str, bytes] = {}
+    violations: list[Violation] = []
     for name, value in fields.items():
         if not isinstance(name, str):
             problem = "is used as a field's name, but names must be strings"
             violations.append(Violation("type", shown(name), problem))
             continue
-        name = str.__str__(name)  # a subclass may compare and print in ways of its own
+        name = str.__str__(name)
         try:
-            # UTF-8 rejects lone surrogates, which JSON's escapes would let through.
-            part = json.dumps({name: value}, allow_nan=False, ensure_ascii=False).encode()
-            body.update(json.loads(part))
+            part, fields_of_part = _encode({name: value})
+            body.update(fields_of_part)
             parts[name] = part[1:-1]
-        except Exception as error:  # the methods of a subclass can raise anything
+        except Exception as error:
             problem = f"cannot be sent as JSON in UTF-8: {error}"
             violations.append(Violation("type", name, problem))
             body[name] = _UNSENDABLE
-    unsendable = {violation.field for violation in violations}
-    violations += [found for found in check_fields(body) if found.field not in unsendable]
-    for rule in RULES:
-        violations += rule.check(body)
-    return CheckedRequest(b"{" + b", ".join(parts.values()) + b"}", body, violations)
+    return b"{" + b", ".join(parts.values()) + b"}", body, violations
 
 
-def _fields(request: object) -> Mapping[object, object]:
+def _fields(request: object) -> Mapping[Any, object]:
+    if isinstance(request, Mapping):
+        return dict(request)
     from mountsea_api.models import NanoImageDto
 
-    fields = request.to_dict() if isinstance(request, NanoImageDto) else request
-    if isinstance(fields, Mapping):
-        return dict(fields)
+    if isinstance(request, NanoImageDto):
+        return dict(request.to_dict())  # whatever a subclass returns
     raise TypeError

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import attrs
 
@@ -14,13 +15,19 @@ from ._violations import Violation
 
 Body = Mapping[str, object]
 
+
+def _chars(others: str) -> str:
+    """Return the pattern of RFC 3986's unreserved, sub-delims, escaped and `others` characters."""
+    # Possessive, since what follows is never one of them: a long URL takes a tenth of the time.
+    return rf"(?:[A-Za-z0-9\-._~!$&'()*+,;={others}]++|%[0-9A-Fa-f]{{2}})*+"
+
+
 # RFC 3986, appendix A, with the authority that an http URL has; an IPv6 host is checked separately.
-_CHAR = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})"
-_HOST = rf"(?:\[(?:(?P<ipv6>[0-9A-Fa-f:.]+)|[vV][0-9A-Fa-f]+\.(?:{_CHAR}|:)+)\]|{_CHAR}*)"
-_URI = (  # compiled on first use, which saves the import 2 ms
+_HOST = rf"(?:\[(?:(?P<ipv6>[0-9A-Fa-f:.]+)|[vV][0-9A-Fa-f]+\.(?!\]){_chars(':')})\]|{_chars('')})"
+_URI = (
     rf"[A-Za-z][A-Za-z0-9+\-.]*:"
-    rf"(?://(?:(?:{_CHAR}|:)*@)?{_HOST}(?::[0-9]*)?(?:/(?:{_CHAR}|[:@/])*)?|(?!//)(?:{_CHAR}|[:@/])*)"
-    rf"(?:\?(?:{_CHAR}|[:@/?])*)?(?:\#(?:{_CHAR}|[:@/?])*)?"
+    rf"(?://(?:{_chars(':')}@)?{_HOST}(?::[0-9]*)?(?:/{_chars(':@/')})?|(?!//){_chars(':@/')})"
+    rf"(?:\?{_chars(':@/?')})?(?:\#{_chars(':@/?')})?"
 )
 
 
@@ -32,7 +39,10 @@ def check_fields(body: Body) -> Iterator[Violation]:
     if not isinstance(body.get("prompt", ""), str):
         yield Violation("type", "prompt", f"must be a string, not {shown(body['prompt'])}")
     for name, values in _enums().items():
-        yield from _check_enum(body, name, values)
+        if name in body and not _is_one_of(body[name], values):
+            rule = "value" if isinstance(body[name], str) else "type"
+            allowed = ", ".join(sorted(values))
+            yield Violation(rule, name, f"is {shown(body[name])}", f"choose one of {allowed}")
     if "num_images" in body and not is_number(body["num_images"]):
         problem = f"must be a number, not {shown(body['num_images'])}"
         yield Violation("type", "num_images", problem, "omit it")
@@ -67,16 +77,12 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _check_enum(body: Body, name: str, values: Iterable[str]) -> Iterator[Violation]:
-    value = body.get(name)
-    if name in body and not (isinstance(value, str) and value in values):
-        rule = "value" if isinstance(value, str) else "type"
-        allowed = ", ".join(sorted(values))
-        yield Violation(rule, name, f"is {shown(value)}", f"choose one of {allowed}")
+def _is_one_of(value: object, values: Collection[str]) -> bool:
+    return isinstance(value, str) and value in values
 
 
 def _is_uri(text: str) -> bool:
-    uri = re.fullmatch(_URI, text)
+    uri = _uri_pattern().fullmatch(text)
     if uri is None or uri["ipv6"] is None:
         return uri is not None
     try:
@@ -86,7 +92,13 @@ def _is_uri(text: str) -> bool:
     return True
 
 
-def _enums() -> Mapping[str, Iterable[str]]:
+@functools.cache
+def _uri_pattern() -> re.Pattern[str]:
+    return re.compile(_URI)  # on first use, which saves the import 1 ms
+
+
+@functools.cache
+def _enums() -> Mapping[str, Collection[str]]:
     # The generated models take longer to import than the rest of this package.
     from mountsea_api.models.nano_image_dto_action import NANO_IMAGE_DTO_ACTION_VALUES
     from mountsea_api.models.nano_image_dto_aspect_ratio import NANO_IMAGE_DTO_ASPECT_RATIO_VALUES

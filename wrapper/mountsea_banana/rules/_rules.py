@@ -16,7 +16,6 @@ from attrs import frozen
 from mountsea_banana._shared.text import shown
 
 from ._fields import Body, image_urls, is_number
-from ._violations import Violation
 
 DEFAULT_MODEL = "nano-banana-fast"
 RESOLUTION_MODELS = ("nano-banana-pro", "nano-banana-2")
@@ -38,11 +37,6 @@ class Rule:
     """The vendor's own words, as they appear in the spec."""
     faults: Callable[[Body], Iterator[Fault]]
     """Yields each fault of a request body that violates the rule."""
-
-    def check(self, body: Body) -> Iterator[Violation]:
-        """Yield the violations of the rule in a request body."""
-        for fault in self.faults(body):
-            yield Violation(self.id, *fault)
 
 
 def _rule(id: str, sentence: str) -> Callable[[Callable[[Body], Iterator[Fault]]], Rule]:  # noqa: A002
