@@ -560,7 +560,25 @@ def test_the_second_ctrl_c_leaves_submissions_in_doubt_and_says_so(jobs: Batch) 
     assert report.is_interrupted
 
 
-def test_the_third_ctrl_c_interrupts_as_it_did_before(jobs: Batch) -> None:
+def test_ctrl_c_works_with_an_event_loop_that_handles_no_signals(
+    jobs: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise NotImplementedError
+
+    for name in ("add_signal_handler", "remove_signal_handler"):
+        monkeypatch.setattr(asyncio.SelectorEventLoop, name, fail)
+    jobs.server.plan = Plan(advances="hand")
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Submitted):
+            interrupt()
+
+    report = jobs.run(*cats(2), concurrency=1, on_event=stop)
+    assert report.states == {"running": 1, "not started": 1}
+
+
+def test_the_third_ctrl_c_raises_keyboard_interrupt(jobs: Batch) -> None:
     def stop(event: Event) -> None:
         if event == jobs.events[0]:
             for _ in range(3):

@@ -13,32 +13,33 @@ from collections.abc import Callable, Iterator
 def two_interrupts(first: Callable[[], object], second: Callable[[], object]) -> Iterator[None]:
     """Call a function in the event loop at the first Ctrl-C or SIGTERM, another at the second.
 
-    A third interrupts as it did before. Threads other than the main one get no signals.
+    The third raises KeyboardInterrupt. Threads other than the main one get no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop = asyncio.get_running_loop()
     functions = iter((first, second))
 
-    def interrupt(*_: object) -> None:
+    def interrupt() -> None:
         function = next(functions, None)
-        if function:
-            loop.call_soon_threadsafe(function)
-        else:
-            restore()
+        if function is None:
             raise KeyboardInterrupt
-
-    def restore() -> None:
-        for each, old in before.items():
-            signal.signal(each, old)
+        function()
 
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     # Background jobs of a shell ignore Ctrl-C, and keep ignoring it.
-    before = {each: old for each, old in before.items() if old != signal.SIG_IGN}
+    before = {each: old for each, old in before.items() if old not in (signal.SIG_IGN, None)}
+    loop = asyncio.get_running_loop()
     for each in before:
-        signal.signal(each, interrupt)
+        try:
+            # Unlike signal.signal, this wakes the loop even if another thread gets the signal.
+            loop.add_signal_handler(each, interrupt)
+        except NotImplementedError:  # Windows, which wakes it anyway
+            signal.signal(each, lambda *_: loop.call_soon_threadsafe(interrupt))
     try:
         yield
     finally:
-        restore()
+        for each, old in before.items():
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(each)
+            signal.signal(each, old)

@@ -123,6 +123,7 @@ class _Batch:
         self._clock = client._driver.settings.clock
         self._ledger = ledger
         self._folder = _check_folder(output)
+        self._is_new_folder = not self._folder.is_dir() or not any(self._folder.iterdir())
         self._pace = Pace(concurrency)
         self._max_cost = max_cost
         self._max_failures = max_failures
@@ -253,7 +254,8 @@ class _Batch:
     def _look(self, row: Row) -> Entry | None:
         """Return what the ledger has about a row. Raises if a new image could not be saved."""
         entry = self._ledger.find(row.key)
-        if entry is None or is_free(entry, retry_failed=self._retry_failed):
+        is_unpaid = entry is None or is_free(entry, retry_failed=self._retry_failed)
+        if is_unpaid and not self._is_new_folder:
             file = Destination.parse(self._folder / file_name(row.key))
             file.check(overwrite=False, any_suffix=True)
         return entry

@@ -38,11 +38,12 @@ class Worklist:
         )
         self.bad_rows: list[BadRow] = []
         """The first of the invalid rows."""
-        self._states: Counter[str] = Counter()
+        self._recorded: list[Outcome] = []
         try:
             self._load(rows)
-            if self._states["skipped"] and not skip_invalid:
-                raise InvalidRows(self._states["skipped"], self.bad_rows)
+            skipped = self.states["skipped"]
+            if skipped and not skip_invalid:
+                raise InvalidRows(skipped, self.bad_rows)
         except BaseException:
             self.close()
             raise
@@ -64,7 +65,7 @@ class Worklist:
 
     def __len__(self) -> int:
         """Return the number of valid rows."""
-        return self._states.total() - self._states["skipped"]
+        return self.states.total() - self.states["skipped"]
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the valid rows, in their order."""
@@ -73,33 +74,43 @@ class Worklist:
     @property
     def states(self) -> Counter[str]:
         """How many rows are in each state."""
-        return Counter({name: self._states[name] for name in STATES if self._states[name]})
+        self._flush()
+        query = "SELECT state, count(*) FROM rows GROUP BY state"
+        found = dict(self._database.execute(query).fetchall())
+        return Counter({state: found[state] for state in STATES if state in found})
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield what came of every row, in their order."""
+        self._flush()
         query = "SELECT number, key, state, task_id, path, error, prompt FROM rows ORDER BY number"
         for number, key, state, task_id, path, error, prompt in self._database.execute(query):
             file = Path(os.fsdecode(path)) if path else None
             yield Outcome(number, key, state, task_id, file, error, prompt)
 
     def unfinished(self) -> Iterator[Row]:
-        """Yield the rows that are not started, in their order."""
-        return self._rows("state = 'not started'")
+        """Yield the rows without an image, in their order."""
+        return self._rows("state NOT IN ('done', 'skipped')")
 
     def record(self, outcome: Outcome) -> None:
         """Record what came of a row."""
-        query = "SELECT state FROM rows WHERE number = ?"
-        (before,) = self._database.execute(query, [outcome.number]).fetchone()
-        self._states[before] -= 1
-        self._states[outcome.state] += 1
-        self._database.execute(
+        self._recorded.append(outcome)
+        if len(self._recorded) == _PAGE:
+            self._flush()
+
+    def _flush(self) -> None:
+        # All at once, as an event loop with many threads waits long after each statement.
+        recorded, self._recorded = self._recorded, []
+        self._database.executemany(
             "UPDATE rows SET state = ?, task_id = ?, path = ?, error = ? WHERE number = ?",
             [
-                outcome.state,
-                outcome.task_id,
-                os.fsencode(outcome.path) if outcome.path else None,  # it may not be UTF-8
-                outcome.error and outcome.error.encode(errors="replace").decode(),
-                outcome.number,
+                (
+                    each.state,
+                    each.task_id,
+                    os.fsencode(each.path) if each.path else None,  # it may not be UTF-8
+                    each.error and each.error.encode(errors="replace").decode(),
+                    each.number,
+                )
+                for each in recorded
             ],
         )
 
@@ -125,7 +136,6 @@ class Worklist:
         self._database.execute("COMMIT")
 
     def _insert(self, number: int, state: State, *values: str | None) -> None:
-        self._states[state] += 1
         self._database.execute(
             "INSERT INTO rows (number, state, key, request, prompt, error)"
             " VALUES (?, ?, ?, ?, ?, ?)",
@@ -134,6 +144,7 @@ class Worklist:
 
     def _rows(self, condition: str) -> Iterator[Row]:
         # Page by page, as the states change meanwhile.
+        self._flush()
         last = 0
         query = (
             f"SELECT number, key, request FROM rows WHERE number > ? AND {condition}"  # noqa: S608

@@ -39,16 +39,23 @@ class Destination:
         Without `overwrite`, the file must not exist. If the path has no suffix, this fails
         if a file exists with every possible suffix, or, with `any_suffix`, with any of them.
         """
-        files = self._possible_files()
-        existing = [file for file in files if os.path.lexists(file)]
-        if existing and not overwrite and (any_suffix or existing == files):
-            raise FileExistsError(f"{existing[0]} exists")
+        if not overwrite:
+            self._check_free(any_suffix=any_suffix)
         folder = self.path if self.is_folder else self.path.parent
         nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
         if not nearest.is_dir():
             raise NotADirectoryError(f"{nearest} is not a folder")
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise PermissionError(f"the folder {nearest} is not writable")
+
+    def _check_free(self, *, any_suffix: bool) -> None:
+        files = self._possible_files()
+        if any_suffix:
+            taken = next(filter(os.path.lexists, files), None)
+        else:
+            taken = files[0] if files and all(map(os.path.lexists, files)) else None
+        if taken:
+            raise FileExistsError(f"{taken} exists")
 
     def _possible_files(self) -> list[Path]:
         if self.is_folder:
