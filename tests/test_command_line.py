@@ -11,94 +11,34 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mountsea_banana as api
 import pytest
-from mountsea_banana import Clock
+from mountsea_banana import Clock, ledger
 from mountsea_banana.cli import main
 from mountsea_banana.cli._failures import exit_code
 from mountsea_banana.mock import MockServer, Plan
 from mountsea_banana.rules import _check, _rules
 
+from tests.conftest import CHILD, Outcome, Run
 from tests.faults import Fault, FaultServer, response
 from tests.test_images import PNG
 
 SUBMITTED = Fault("submitted", response(201, {"taskId": "t-1"}), charges=True)
-# Runs a command in a separate process that does not pause between polls.
-CHILD = (
-    "import sys\n"
-    "from mountsea_banana import Clock\n"
-    "from mountsea_banana.cli import main\n"
-    "Clock.sleep = lambda self, seconds: None\n"
-    "sys.exit(main())"
-)
 
 
 def snapshot(status: str, **fields: object) -> Fault:
     return Fault(status, response(200, {"taskId": "t-1", "status": status, **fields}))
 
 
-class Outcome:
-    """The exit code and the output of a command."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Run]:
-    """Return a function that runs a command in an empty folder against the server at `url`."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MOUNTSEA_API_KEY", "test-token")
-    slept = [0.0]
-    monkeypatch.setattr(Clock, "sleep", lambda self, seconds: slept.append(seconds))
-    monkeypatch.setattr(Clock, "monotonic", lambda self: sum(slept))
-
-    def run(*arguments: str, url: str | None = None) -> Outcome:
-        if url:
-            monkeypatch.setenv("MOUNTSEA_BASE_URL", url)
-        code = main(arguments)
-        output = capsys.readouterr()
-        return Outcome(code, output.out, output.err)
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def child(tmp_path: Path, banana_server: MockServer) -> Iterator[Callable[..., Any]]:
-    """Return a function that starts a command in a separate process, killed after the test."""
-    started = []
-
-    def start(*arguments: str, url: str = banana_server.url, **options: Any) -> Any:
-        environment = {**os.environ, "MOUNTSEA_API_KEY": "test-token", "MOUNTSEA_BASE_URL": url}
-        command = [sys.executable, "-c", CHILD, *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
 def only_json(outcome: Outcome) -> dict[str, Any]:
     assert outcome.out.count("\n") == 1
     document: dict[str, Any] = json.loads(outcome.out)
     assert list(document) == [
-        *("task_id", "status", "path", "image_urls", "error_message", "error_code", "trace_id")
+        *("task_id", "key", "status", "path", "image_urls", "charged", "trace_id", "error")
     ]
     return document
 
@@ -161,17 +101,14 @@ def test_no_wait_prints_the_task_id_for_the_result_command(
 
 
 def test_json_prints_one_object_and_nothing_else(run: Run, banana_server: MockServer) -> None:
-    outcome = run("generate", "a cat", "-o", "cat.png", "--json", url=banana_server.url)
-    document = only_json(outcome)
-    assert (document["status"], document["path"], document["error_message"]) == (
-        "completed",
-        "cat.png",
-        None,
-    )
+    document = only_json(run("generate", "a cat", "-o", "cat.png", "--json", url=banana_server.url))
+    outcome = [document[name] for name in ("status", "path", "charged", "error")]
+    assert outcome == ["completed", "cat.png", "yes", None]
     assert document["image_urls"] == [f"{banana_server.url}/images/{document['task_id']}.png"]
     document = only_json(run("generate", "a cat", "--no-wait", "--json"))
-    task_id = document.pop("task_id")
-    assert task_id
+    assert document.pop("task_id")
+    assert document.pop("key")
+    assert document.pop("charged") == "yes"
     assert set(document.values()) == {None}
 
 
@@ -297,14 +234,20 @@ def test_a_failed_task_reports_the_reason(run: Run) -> None:
     assert outcome.err.count("processing\n") == 1
     assert "error: task t-1 ended as failed: no [b]cats, error code 7, trace id tr-1" in outcome.err
     assert "resume the task" not in outcome.err
-    assert only_json(outcome) == {
+    document = only_json(outcome)
+    assert document.pop("key")
+    assert document == {
         "task_id": "t-1",
         "status": "failed",
         "path": None,
         "image_urls": None,
-        "error_message": "no [b]cats",
-        "error_code": 7,
+        "charged": "yes",
         "trace_id": "tr-1",
+        "error": {
+            "type": "TaskFailed",
+            "message": "task t-1 ended as failed: no [b]cats, error code 7, trace id tr-1",
+            "code": 7,
+        },
     }
 
 
@@ -324,38 +267,51 @@ def test_text_from_the_server_cannot_control_the_terminal_or_break_the_json(run:
     assert "\\x1b[2J\\r\\ud800\\x9b\\u202e" in outcome.err
     assert outcome.err.replace("\n", "").isprintable()
     assert outcome.out.rstrip("\n").isprintable()
-    assert only_json(outcome)["error_code"] == "nan"
+    assert only_json(outcome)["error"]["code"] == "nan"
 
 
 @pytest.mark.parametrize(
-    ("faults", "message", "resumes"),
+    ("fault", "message"),
     [
-        ([Fault("500", response(500), charges=True)], "may have been accepted and charged", False),
-        ([Fault("closed", charges=True)], "check your account before you resend it", False),
-        ([Fault("no id", response(201, {}), charges=True)], "may have been charged", False),
-        (
-            [Fault("half", SUBMITTED.text[:-1], charges=True)],
-            "Task t-1 was created\nresume the task",
-            True,
-        ),
+        (Fault("500", response(500), charges=True), "may have been accepted and charged"),
+        (Fault("closed", charges=True), "check your account before you resend it"),
+        (Fault("no id", response(201, {}), charges=True), "may have been charged"),
     ],
 )
+@pytest.mark.parametrize("options", [(), ("--no-ledger",)])
 def test_an_unknown_outcome_has_its_own_exit_code(
-    faults: list[Fault], message: str, resumes: bool, run: Run
+    options: tuple[str, ...], fault: Fault, message: str, run: Run
 ) -> None:
-    with FaultServer(*faults) as server:
-        outcome = run("generate", "a cat", "--json", url=server.url)
+    with FaultServer(fault) as server:
+        outcome = run("generate", "a cat", "--json", *options, url=server.url)
     assert (outcome.code, server.charged) == (4, 1)
     assert message in outcome.err
     assert "client.task" not in outcome.err
-    assert ("nano-banana result t-1" in outcome.err) == resumes
-    assert bool(outcome.out) == resumes
+    assert "nano-banana result" not in outcome.err
+    document = only_json(outcome)
+    assert (document["task_id"], document["charged"]) == (None, "unknown")
+    assert message in document["error"]["message"]
+
+
+def test_a_task_id_in_a_broken_response_is_kept(run: Run) -> None:
+    half = Fault("half", SUBMITTED.text[:-1], charges=True)
+    with FaultServer(half) as server:
+        outcome = run("generate", "a cat", "--no-ledger", "--json", url=server.url)
+        assert "Task t-1 was created\nresume the task" in outcome.err
+        assert "nano-banana result t-1 --no-ledger" in outcome.err
+        document = only_json(outcome)
+        assert (outcome.code, document["task_id"], document["charged"]) == (4, "t-1", "yes")
+        server.expect(half)
+        # The ledger has the task, so that the command can go on.
+        assert run("generate", "a cat", "--no-wait", url=server.url).out == "t-1\n"
 
 
 def test_an_unreachable_server_costs_nothing(run: Run) -> None:
     outcome = run("generate", "a cat", "--json", url="http://127.0.0.1:1")
-    assert (outcome.code, outcome.out) == (3, "")
+    assert outcome.code == 3
     assert "nothing was charged" in outcome.err
+    document = only_json(outcome)
+    assert (document["task_id"], document["charged"]) == (None, "no")
 
 
 def test_a_wrong_key_names_the_variable_to_check(
@@ -395,7 +351,7 @@ def test_a_wait_that_times_out_prints_the_command_that_resumes_the_task(run: Run
     assert outcome.code == 3
     assert f"\n  nano-banana result t-1 -o c.png --force --base-url {server.url}\n" in outcome.err
     assert "client.task" not in outcome.err
-    assert "still running" in only_json(outcome)["error_message"]
+    assert "still running" in only_json(outcome)["error"]["message"]
 
 
 def test_a_task_id_that_looks_like_an_option_can_be_resumed(run: Run, tmp_path: Path) -> None:
@@ -424,7 +380,7 @@ def test_an_image_that_cannot_be_saved_is_not_lost(
         assert "the file exists; pass --force to replace it" in outcome.err
         assert "\n  nano-banana result t-1 -o other.png\n" in outcome.err
         assert only_json(outcome)["status"] == "completed"
-        server.expect(done, Fault("an image", response(200, PNG)))
+        server.expect(Fault("an image", response(200, PNG)))
         assert run("result", "t-1", "-o", "other.png").out == "other.png\n"
     assert Path("cat.png").read_bytes() == b"mine"
 
@@ -433,10 +389,10 @@ def test_an_expired_url_prints_the_command_that_gets_a_fresh_one(run: Run) -> No
     with FaultServer(SUBMITTED) as server:
         done = snapshot("completed", result={"imageUrls": [f"{server.url}/a.png"]})
         server.expect(SUBMITTED, done, Fault("gone", response(403)))
-        outcome = run("generate", "a cat", url=server.url)
+        outcome = run("generate", "a cat", "--no-ledger", url=server.url)
     assert outcome.code == 3
     assert (
-        "may have expired\nresume the task, free of charge:\n  nano-banana result t-1\n"
+        "may have expired\nresume the task, free of charge:\n  nano-banana result t-1"
         in outcome.err
     )
 
@@ -450,13 +406,19 @@ def test_a_readable_response_that_violates_the_contract_is_a_warning(run: Run) -
     assert ".py" not in outcome.err
 
 
+LEDGER_ERRORS = {name: getattr(ledger, name) for name in ("InDoubt", "KeyConflict", "LedgerError")}
+
+
 def test_every_error_of_the_library_has_an_exit_code() -> None:
     named = [getattr(api, name) for name in api.__all__]
     kinds = {
         each for each in named if isinstance(each, type) and issubclass(each, api.NanoBananaError)
     }
     codes = {kind.__name__: exit_code(kind.__new__(kind)) for kind in kinds}
+    codes |= {name: exit_code(kind.__new__(kind)) for name, kind in LEDGER_ERRORS.items()}
     assert {name: code for name, code in codes.items() if code != 3} == {
+        "InDoubt": 4,
+        "KeyConflict": 2,
         "TaskFailed": 1,
         "InvalidRequest": 2,
         "ConfigurationError": 2,
@@ -464,6 +426,29 @@ def test_every_error_of_the_library_has_an_exit_code() -> None:
         "SubmissionServerError": 4,
         "SubmissionUnreadable": 4,
     }
+
+
+def fail(*_: object, **__: object) -> None:
+    raise RuntimeError("a bug")
+
+
+def test_an_unexpected_error_keeps_the_task_id(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.Task, "wait", fail)
+    outcome = run("generate", "a cat", "--json", url=banana_server.url)
+    document = only_json(outcome)
+    assert (outcome.code, document["charged"]) == (3, "yes")
+    assert "error: unexpected RuntimeError: a bug\nresume the task" in outcome.err
+    assert f"nano-banana result {document['task_id']}\n" in outcome.err
+
+
+def test_an_unexpected_error_in_a_submission_has_an_unknown_outcome(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.NanoBanana, "generate", fail)
+    outcome = run("generate", "a cat", "--no-ledger", "--json", url=banana_server.url)
+    assert (outcome.code, only_json(outcome)["charged"]) == (4, "unknown")
 
 
 # Interrupts

@@ -14,8 +14,11 @@ import click
 
 from mountsea_banana.rules import _check, _options, _rules
 
+from . import _history
+
 if TYPE_CHECKING:
-    from mountsea_banana import NanoBanana, Task
+    from mountsea_banana import Task
+    from mountsea_banana.client._submitter import Submitter
 
 NAME = "nano-banana"
 
@@ -32,6 +35,7 @@ ENVIRONMENT = """\b
 Environment:
   MOUNTSEA_API_KEY   your account's key
   MOUNTSEA_BASE_URL  the base URL of the API
+  MOUNTSEA_LEDGER    the ledger: a file or a postgresql:// URL
   NO_COLOR           set it to turn colours off
 """
 
@@ -109,7 +113,19 @@ _REQUEST = (
         help=f"The resolution. It works only with {' and '.join(_rules.RESOLUTION_MODELS)}.",
     ),
 )
-_NO_WAIT = click.option("--no-wait", is_flag=True, help="Print the task id and exit at once.")
+_SUBMIT = (
+    click.option("--no-wait", is_flag=True, help="Print the task id and exit at once."),
+    click.option(
+        "--once",
+        metavar="KEY",
+        help="Your name for the picture. It is paid for at most once: the command can be repeated.",
+    ),
+    click.option(
+        "--retry-failed",
+        is_flag=True,
+        help="Submit the request again, and pay again, if the task of the key failed.",
+    ),
+)
 _FOLLOW = (
     click.option(
         "-o",
@@ -131,6 +147,8 @@ _FOLLOW = (
     click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object."),
     click.option("--quiet", "-q", is_flag=True, help="Print plain lines instead of a spinner."),
     click.option("--base-url", metavar="URL", help="The base URL of the API."),
+    _history.LEDGER,
+    click.option("--no-ledger", is_flag=True, help="Keep no record of the submission."),
 )
 
 Command = Callable[..., Any]
@@ -147,23 +165,23 @@ def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command
 
 @commands.command(epilog=EXIT_CODES)
 @click.argument("prompt")
-@_with(*_REQUEST, *_FOLLOW, _NO_WAIT)
+@_with(*_REQUEST, *_FOLLOW, *_SUBMIT)
 def generate(prompt: str, model: Any, aspect_ratio: Any, resolution: Any, **options: Any) -> int:
     """Generate an image from PROMPT and save it."""
-    from ._follow import Options, follow
+    from ._follow import Options, submit
 
-    def start(client: NanoBanana) -> Task:
+    def request(client: Submitter) -> Task:
         return client.generate(
             prompt, model=model, aspect_ratio=aspect_ratio, resolution=resolution
         )
 
-    return follow(start, Options(**options), is_submission=True)
+    return submit(request, Options(**_checked(options)))
 
 
 @commands.command(epilog=EXIT_CODES)
 @click.argument("prompt")
 @click.argument("urls", metavar="URL...", nargs=-1)
-@_with(*_REQUEST, *_FOLLOW, _NO_WAIT)
+@_with(*_REQUEST, *_FOLLOW, *_SUBMIT)
 def edit(
     prompt: str,
     urls: Sequence[str],
@@ -173,25 +191,43 @@ def edit(
     **options: Any,
 ) -> int:
     """Edit the images at the URLs as PROMPT describes and save the result."""
-    from ._follow import Options, follow
+    from ._follow import Options, submit
 
-    def start(client: NanoBanana) -> Task:
+    def request(client: Submitter) -> Task:
         return client.edit(
             prompt, urls, model=model, aspect_ratio=aspect_ratio, resolution=resolution
         )
 
-    return follow(start, Options(**options), is_submission=True)
+    return submit(request, Options(**_checked(options)))
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options that can be combined."""
+    if options["no_ledger"] and options["once"] is not None:
+        raise click.UsageError("--once needs the ledger: omit --no-ledger")
+    if options["retry_failed"] and options["once"] is None:
+        raise click.UsageError("--retry-failed needs --once KEY")
+    return options
 
 
 @commands.command(epilog=EXIT_CODES)
-@click.argument("task_id")
+@click.argument("task", required=False)
+@click.option("--last", is_flag=True, help="Take the last picture in the ledger.")
 @_with(*_FOLLOW)
-def result(task_id: str, **options: Any) -> int:
-    """Wait for the task TASK_ID and save its image, free of charge."""
-    from ._follow import Options, follow
+def result(task: str | None, last: bool, **options: Any) -> int:
+    """Wait for a task and save its image, free of charge.
 
-    follow_options = Options(**options, no_wait=False)
-    return follow(lambda client: client.task(task_id), follow_options, is_submission=False)
+    TASK is a task id, or a key in the ledger.
+    """
+    from ._follow import Options, resume_task
+
+    if (task is None) != last:
+        raise click.UsageError("pass either a TASK or --last")
+    return resume_task(task, Options(**options))
+
+
+commands.add_command(_history.list_pictures)
+commands.add_command(_history.ledger_commands)
 
 
 @commands.command()

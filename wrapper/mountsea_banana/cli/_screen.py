@@ -28,7 +28,7 @@ class _Stderr(Console):
 class Screen:
     """Prints messages to stderr; in its `with` block, a terminal shows a spinner."""
 
-    def __init__(self, *, is_quiet: bool) -> None:
+    def __init__(self, *, is_quiet: bool = False) -> None:
         self._console = _Stderr(stderr=True, highlight=False)
         self._has_spinner = (
             self._console.is_terminal and not self._console.is_dumb_terminal and not is_quiet

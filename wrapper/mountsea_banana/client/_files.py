@@ -80,6 +80,15 @@ class Destination:
         return self.path.with_name(self.path.name + suffix)
 
 
+def find_saved(file: Path, path: Path | str, task_id: str) -> Path | None:
+    """Return where a task's image would be saved, if that is its `file`, which is still there."""
+    try:
+        expected = Destination.parse(path).file(file.suffix, task_id)
+        return expected if file.is_file() and file.samefile(expected) else None
+    except (TypeError, ValueError, OSError):
+        return None
+
+
 def reason(error: Exception) -> str:
     """Return why an image cannot be saved, from an error of this module or of the system."""
     is_ours = isinstance(error, OSError) and error.errno is None

@@ -14,7 +14,7 @@ from attrs import define, evolve
 from mountsea_banana.client import _downloads, _flows, _requests, _responses, _retries
 from mountsea_banana.client import _errors as errors
 from mountsea_banana.client._exchange import Exchange
-from mountsea_banana.client._files import Destination
+from mountsea_banana.client._files import find_saved
 from mountsea_banana.client._images import Image
 from mountsea_banana.client._settings import Settings
 from mountsea_banana.client._snapshots import TaskSnapshot
@@ -283,9 +283,10 @@ def save(
     timeout: float,
 ) -> Flow[Path]:
     """Download the first image of a task into a file, unless the ledger knows that it is there."""
-    file = record.file
-    if file and not overwrite and (yield Call(partial(_is_saved, file, path, record.task_id))):
-        return file
+    if record.file and not overwrite:
+        found: Path | None = yield Call(partial(find_saved, record.file, path, record.task_id))
+        if found:
+            return found
     return (
         yield from _downloads.save(
             snapshot,
@@ -295,14 +296,6 @@ def save(
             before_write=partial(_keep_file, record),
         )
     )
-
-
-def _is_saved(file: Path, path: Path | str, task_id: str) -> bool:
-    try:
-        expected = Destination.parse(path).file(file.suffix, task_id)
-        return file.is_file() and file.samefile(expected)
-    except (TypeError, ValueError, OSError):
-        return False
 
 
 def _keep_file(record: Record, file: Path) -> None:

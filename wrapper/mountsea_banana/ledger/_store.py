@@ -67,6 +67,12 @@ class Store:
         """Return the latest submission of a key."""
         return self._read(lambda connection: self._latest(connection, key))
 
+    def find_task(self, task_id: str) -> Entry | None:
+        """Return the submission that created a task."""
+        return self._read(
+            lambda connection: self._one(connection, submissions.c.task_id == task_id)
+        )
+
     def claim(
         self,
         order: Order,
@@ -191,9 +197,10 @@ class Store:
         """Record the file that an image is saved to."""
         self._update(claim, {"file": str(file)})
 
-    def entries(self, state: State | None) -> Iterator[Entry]:
-        """Yield every submission, or those in a state, from the oldest to the newest."""
-        query = self._query().order_by(submissions.c.claimed_at, submissions.c.key)
+    def entries(self, state: State | None, *, newest_first: bool) -> Iterator[Entry]:
+        """Yield every submission, or those in a state, from the oldest to the newest or back."""
+        order = [submissions.c.claimed_at, submissions.c.key, submissions.c.attempt]
+        query = self._query().order_by(*(each.desc() for each in order) if newest_first else order)
         with self._errors(), self._connect() as connection, connection.begin():
             for row in connection.execution_options(yield_per=500).execute(query).mappings():
                 entry = Entry.of(row, now=row["now"])
