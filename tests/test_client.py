@@ -127,10 +127,24 @@ def test_an_invalid_request_is_rejected_before_anything_is_sent(
             {"prompt": "x", "action": "edit", "image_urls": ["file:///a"]},
             ("image-url-is-http", "image_urls[0]"),
         ),
+        (
+            {"prompt": "x", "action": "edit", "image_urls": ["my cat.png"]},
+            ("image-url-is-http", "image_urls[0]"),
+        ),
     ],
 )
 def test_a_violation_names_the_rule_and_the_field(request_: Any, found: tuple[str, str]) -> None:
     assert [(each.rule, each.field) for each in check_request(request_)] == [found]
+
+
+@pytest.mark.parametrize("images", [Path("cat.png"), [Path("cat.png")], "cat.png"])
+def test_a_local_file_is_rejected_with_what_to_do(images: Any, banana: NanoBanana) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        banana.edit("make it red", images)
+    assert str(caught.value) == (
+        "image_urls[0] is 'cat.png', but the API takes only http(s) URLs with a host: upload a "
+        "local file to a web server, and pass its URL"
+    )
 
 
 @pytest.mark.parametrize("url", ["http://[::1]:80/a?b#c", "HTTPS://u@a.b/%20", "http://a"])

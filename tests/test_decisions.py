@@ -17,6 +17,7 @@ import pickle
 import reprlib
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from collections import UserList
@@ -25,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import mountsea_banana as api
@@ -41,7 +42,7 @@ from mountsea_banana import (
     Violation,
     check_request,
 )
-from mountsea_banana.cli._follow import _obstacle as obstacle
+from mountsea_banana.cli._outputs import obstacle
 from mountsea_banana.client import _threads
 
 from tests.conftest import KEY
@@ -1712,8 +1713,8 @@ def test_a_number_that_json_does_not_have_cannot_be_sent(value: float) -> None:
                 (
                     "image-url-is-http",
                     "image_urls[1]",
-                    "image_urls[1] is 'ftp://a/b', which is not an http(s) URL with a host: upload "
-                    "local files first, and pass their URLs",
+                    "image_urls[1] is 'ftp://a/b', but the API takes only http(s) URLs with a "
+                    "host: upload a local file to a web server, and pass its URL",
                 )
             ],
         ),
@@ -2200,14 +2201,18 @@ def test_an_unwritable_folder_is_reported(
 ) -> None:
     checked = []
 
-    def access(folder: Path, mode: int) -> bool:
-        checked.append((folder, mode))
-        return False
+    def create(*, dir: Path) -> NoReturn:  # noqa: A002
+        checked.append(dir)
+        raise PermissionError
 
-    monkeypatch.setattr(os, "access", access)
+    monkeypatch.setattr(tempfile, "TemporaryFile", create)
     message = f"the folder {tmp_path} is not writable"
     assert obstacle(f"{tmp_path}/{path}", overwrite=False) == message
-    assert checked == [(tmp_path, os.W_OK | os.X_OK)]
+    assert checked == [tmp_path]
+
+
+def test_a_device_is_not_replaced() -> None:
+    assert obstacle("/dev/null", overwrite=True) == "/dev/null is not a regular file"
 
 
 def test_an_impossible_file_name_is_reported() -> None:

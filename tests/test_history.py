@@ -70,7 +70,8 @@ def test_a_repeated_command_with_once_pays_once_and_finds_its_file(run: Run) -> 
 
 
 def test_an_edit_with_once_pays_once(run: Run, banana_server: MockServer) -> None:
-    command = ("edit", "red", "https://a.example/1.png", "--once", "red", "--no-wait")
+    images = ("https://a.example/1.png", "--no-check-images")
+    command = ("edit", "red", *images, "--once", "red", "--no-wait")
     assert run(*command, url=banana_server.url).out == run(*command).out
     assert banana_server.charged == 1
 

@@ -23,8 +23,9 @@ def document(
     charged: Charged = "no",
     error: BaseException | None = None,
     message: str = "",
+    **more: object,
 ) -> str:
-    """Return the JSON object with the outcome of a command."""
+    """Return the JSON object with the outcome of a command, and with more fields."""
     fields = {
         "task_id": task_id,
         "key": key,
@@ -34,6 +35,7 @@ def document(
         "charged": charged,
         "trace_id": result.trace_id if result else None,
         "error": _error(error, message) if error else None,
+        **more,
     }
     return json.dumps(fields)
 

@@ -84,7 +84,9 @@ def _doubt(error: InDoubt) -> list[str]:
 def _violation(violation: Violation) -> str:
     url = _IMAGE_URL.fullmatch(violation.field)
     if url:
-        return violation.describe(f"URL {int(url[1]) + 1}")
+        sentence = violation.describe(f"URL {int(url[1]) + 1}")
+        is_of_check = violation.rule in ("image-is-reachable", "image-is-an-image")
+        return f"{sentence}; pass --no-check-images to send it anyway" if is_of_check else sentence
     return violation.describe(_FIELDS.get(violation.field, violation.field))
 
 

@@ -7,11 +7,13 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 from attrs import define, evolve, frozen
 
 from mountsea_banana import (
@@ -25,12 +27,13 @@ from mountsea_banana import (
     TaskFailed,
     TaskResult,
 )
-from mountsea_banana.client._files import Destination, find_saved, reason
+from mountsea_banana.client._files import find_saved
 from mountsea_banana.ledger import InDoubt, KeyConflict, LedgerError
 
 from ._documents import Charged, document
-from ._failures import BROKEN, DONE, OVERWRITE, exit_code, explain, resume
+from ._failures import BROKEN, DONE, exit_code, explain, resume
 from ._ledgers import advise_to_settle, open_existing, open_ledger, option
+from ._outputs import expand, obstacle
 from ._screen import Screen, printable, put
 
 if TYPE_CHECKING:
@@ -45,8 +48,8 @@ logging.getLogger("mountsea_banana").addHandler(logging.NullHandler())
 class Options:
     """The options of the commands that follow a task."""
 
-    output: str | None
-    """A file, or a folder for a file named after the task; None for the current folder."""
+    output: str
+    """A file, with placeholders or without, a folder for a file named after the task, or `-`."""
     force: bool
     """Whether a file may be replaced."""
     base_url: str | None
@@ -57,6 +60,8 @@ class Options:
     ledger: str | None
     """A file or a URL; None for the user's own."""
     no_ledger: bool
+    opens: bool = False
+    """Whether to open the image."""
     no_wait: bool = False
     once: str | None = None
     """The key of the picture; None for a new one."""
@@ -75,6 +80,8 @@ class Progress:
     task_id: str | None = None
     result: TaskResult | None = None
     path: Path | None = None
+    saved: Path | None = None
+    """The file that the ledger has for the task."""
 
     def note(self, error: BaseException) -> None:
         """Note what an error means for the task and its charge."""
@@ -90,7 +97,7 @@ class Progress:
 Start = Callable[[NanoBanana, "Ledger | None", Progress], Task]
 
 
-def submit(request: Callable[[Submitter], Task], options: Options) -> int:
+def follow_submission(request: Callable[[Submitter], Task], options: Options) -> int:
     """Submit a request, wait for its task and save the image; return the exit code.
 
     Checks the output before anything is submitted, so that you don't pay for an image that cannot
@@ -99,14 +106,14 @@ def submit(request: Callable[[Submitter], Task], options: Options) -> int:
 
     def start(client: NanoBanana, ledger: Ledger | None, progress: Progress) -> Task:
         if ledger is None:
-            _check_output(options, None)
+            _check_output(options, progress, None)
             progress.charged = "unknown"
             task = request(client)
             progress.charged = "yes"
             return task
         progress.key = secrets.token_hex(6) if options.once is None else options.once
         known = ledger.find(progress.key)
-        _check_output(options, known)
+        _check_output(options, progress, known)
         progress.charged = "unknown"
         try:
             task = request(ledger.once(progress.key, client, retry_failed=options.retry_failed))
@@ -131,9 +138,10 @@ def _look_up(ledger: Ledger, known: Entry | None, progress: Progress, error: Bas
             progress.charged = "yes" if entry.task_id else "unknown"
         else:
             progress.charged = "no"
+            progress.key = entry.key if entry else None
 
 
-def resume_task(name: str | None, options: Options) -> int:
+def follow_task(name: str | None, options: Options) -> int:
     """Wait for a task and save its image, free of charge; return the exit code.
 
     `name` is a task id, or a key in the ledger; None is the last one in the ledger.
@@ -141,7 +149,7 @@ def resume_task(name: str | None, options: Options) -> int:
 
     def start(client: NanoBanana, ledger: Ledger | None, progress: Progress) -> Task:
         entry = _entry(ledger, name) if ledger else None
-        _check_output(options, entry)
+        _check_output(options, progress, entry)
         if entry is None or ledger is None:
             if name is None:
                 raise ConfigurationError("the ledger has no picture yet")
@@ -175,7 +183,7 @@ def _entry(ledger: Ledger, name: str | None) -> Entry | None:
 
 
 def _follow(start: Start, options: Options, *, opens: Callable[[str | None], Ledger | None]) -> int:
-    screen = Screen(is_quiet=options.quiet)
+    screen = Screen(is_quiet=options.quiet, is_silent=options.quiet and options.as_json)
     progress = Progress()
     error: BaseException | None = None
     sentences: list[str] = []
@@ -193,15 +201,18 @@ def _follow(start: Start, options: Options, *, opens: Callable[[str | None], Led
                     screen.say("the ledger has this task for the key: nothing is charged")
                 if not options.no_wait:
                     progress.path = _wait_and_save(task, options, progress, screen)
-            if progress.path:
+            if progress.result:
                 screen.say(f"done in {screen.seconds:.0f} s")
+            if progress.path and options.opens:
+                click.launch(str(progress.path))
         except (Exception, KeyboardInterrupt) as caught:
             error = caught
             progress.note(error)
             sentences = _explain(error, progress)
         for sentence in sentences:
             screen.say(sentence, "interrupted" if isinstance(error, KeyboardInterrupt) else "error")
-        _advise(screen, progress, options, error)
+        if error or not options.quiet:
+            _advise(screen, progress, options, error)
         code = exit_code(error, progress.charged) if error else DONE
         fault = _put_result(progress, options, error, "; ".join(sentences))
         if fault:
@@ -234,55 +245,55 @@ def _advise(
     """Print the commands to go on with."""
     is_ended = isinstance(error, TaskFailed | NotFoundError)
     if progress.task_id and not is_ended and (error or options.no_wait):
-        if isinstance(error, DownloadError) and _obstacle(
-            options.output or ".", overwrite=options.force
-        ):
-            options = evolve(options, output="other.png", force=False)
-        screen.say("resume the task, free of charge:")
+        if isinstance(error, DownloadError) and options.output != "-":
+            path = expand(options.output, progress.task_id, progress.saved)
+            if obstacle(path, overwrite=options.force):
+                options = evolve(options, output="other.png", force=False)
+        screen.advise("resume the task, free of charge:")
         screen.command(resume(progress.task_id, *_resume_options(options)))
     if progress.key and progress.is_in_doubt:
         advise_to_settle(screen, progress.key, options.ledger, progress.task_id)
     if isinstance(error, TaskFailed) and options.once:
-        screen.say("to make a new attempt, which is charged, pass --retry-failed")
+        screen.advise("to make a new attempt, which is charged, pass --retry-failed")
 
 
 def _resume_options(options: Options) -> list[str]:
-    words = ["-o", options.output] if options.output else []
+    words = ["-o", options.output] if options.output != "." else []
     words += ["--force"] if options.force else []
     words += ["--base-url", options.base_url] if options.base_url else []
     words += ["--no-ledger"] if options.no_ledger else option(options.ledger)
     return words
 
 
-def _wait_and_save(task: Task, options: Options, progress: Progress, screen: Screen) -> Path:
+def _wait_and_save(task: Task, options: Options, progress: Progress, screen: Screen) -> Path | None:
     def update(result: TaskResult) -> None:
         progress.result = result
         screen.status(result.status)
 
     result = task.wait(timeout=options.timeout, on_update=update)
-    return result.save(options.output or ".", overwrite=options.force)
+    if options.output == "-":
+        if fault := put(result.read(), is_line=False):
+            raise DownloadError(fault, url=None, task_id=task.id)
+        return None
+    path = expand(options.output, task.id, progress.saved)
+    return result.save(path, overwrite=options.force)
 
 
-def _check_output(options: Options, entry: Entry | None) -> None:
+def _check_output(options: Options, progress: Progress, entry: Entry | None) -> None:
     """Raise ConfigurationError if the image cannot be saved, unless it already is."""
-    output = options.output or "."
     if options.no_wait:
         return
-    if entry and entry.task_id and entry.file and find_saved(entry.file, output, entry.task_id):
+    if options.output == "-":
+        if sys.stdout.isatty():
+            raise ConfigurationError("--output -: stdout is a terminal; redirect it to a file")
         return
-    if obstacle := _obstacle(output, overwrite=options.force):
-        raise ConfigurationError(f"--output {output}: {obstacle}")
-
-
-def _obstacle(output: str, *, overwrite: bool) -> str | None:
-    """Return why the image could not be saved, if that is known in advance."""
-    try:
-        Destination.parse(output).check(overwrite=overwrite, any_suffix=True)
-    except FileExistsError as error:
-        return f"{error}; {OVERWRITE}"
-    except (ValueError, OSError) as error:
-        return reason(error)
-    return None
+    task_id = (entry and entry.task_id) or "task"
+    progress.saved = entry.file if entry else None
+    path = expand(options.output, task_id, progress.saved)
+    if progress.saved and find_saved(progress.saved, path, task_id):
+        return
+    if fault := obstacle(path, overwrite=options.force):
+        raise ConfigurationError(f"--output {options.output}: {fault}")
 
 
 def _interruption(progress: Progress, interrupt: KeyboardInterrupt) -> str:
@@ -315,7 +326,7 @@ def _put_result(
                 message=message,
             )
         )
-    if error:
+    if error or (options.output == "-" and not options.no_wait):
         return None
     # A path is written as the bytes that name the file.
     return put(os.fsencode(progress.path) if progress.path else printable(progress.task_id or ""))

@@ -58,10 +58,10 @@ def advise_to_settle(
     screen: Screen, key: str, location: str | None, task_id: str | None = None
 ) -> None:
     """Print the commands that settle and release a key."""
-    screen.say("if your account shows its task:" if task_id is None else "record its task:")
+    screen.advise("if your account shows its task:" if task_id is None else "record its task:")
     screen.command(settle(key, task_id or "TASK_ID", *option(location)))
     if task_id is None:
-        screen.say("if it shows none:")
+        screen.advise("if it shows none:")
         screen.command(release(key, *option(location)))
 
 

@@ -12,6 +12,8 @@ from ._violations import Violation
 
 Body = Mapping[str, object]
 
+HTTP_WITH_HOST = re.compile(r"https?://(?:[^/?#@]*@)?[^/?#@:]", re.IGNORECASE)
+
 # RFC 3986, appendix A, with the authority that an http URL has; an IPv6 host is checked separately.
 _CHAR = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})"
 _HOST = rf"(?:\[(?:(?P<ipv6>[0-9A-Fa-f:.]+)|[vV][0-9A-Fa-f]+\.(?:{_CHAR}|:)+)\]|{_CHAR}*)"
@@ -40,7 +42,8 @@ def check_fields(body: Body) -> Iterator[Violation]:
     for field, url in image_urls(body):
         if not isinstance(url, str):
             yield Violation("type", field, f"must be a URL as a string, not {shown(url)}")
-        elif not _is_uri(url):
+        # Anything else violates a rule of its own, which says what to do about a local file.
+        elif HTTP_WITH_HOST.match(url) and not _is_uri(url):
             problem = f"is {shown(url)}, which is not a valid URI"
             yield Violation("uri", field, problem, "percent-encode spaces and non-ASCII characters")
 
