@@ -263,7 +263,7 @@ def test_the_ledger_is_created_on_first_use_for_its_owner_only(
     monkeypatch.delenv("MOUNTSEA_LEDGER")
     folder = tmp_path / "data" / "mountsea-banana"
     monkeypatch.setattr("platformdirs.user_data_path", lambda *_, **__: folder)
-    assert run("list", url=banana_server.url).out == ""
+    assert run("list", url=banana_server.url).err == "nothing has been submitted yet\n"
     assert run("ledger").err == "there is no ledger yet: nothing is in doubt\n"
     assert run("ledger", "export").out == ""
     assert run("result", "--last").err == "error: the ledger has no picture yet\n"

@@ -205,13 +205,13 @@ _FOLLOW = (
         default="10m",
         show_default=True,
         metavar="TIME",
-        help="How long to wait for the task, such as 90, 90s, 10m or 1h. It keeps running then.",
+        help="How long to wait, such as 90, 90s, 10m or 1h. The task keeps running after that.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print a JSON object, even on errors."),
     click.option("--quiet", "-q", is_flag=True, help="Print only errors."),
     click.option("--base-url", metavar="URL", help="The base URL of the API."),
     _history.LEDGER,
-    click.option("--no-ledger", is_flag=True, help="Keep no record of the submission."),
+    click.option("--no-ledger", is_flag=True, help="Don't use the ledger."),
 )
 
 Command = Callable[..., Any]

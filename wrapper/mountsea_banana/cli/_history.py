@@ -57,12 +57,16 @@ def _reports(command: Callable[..., int]) -> Callable[..., int]:
 def list_pictures(shows_all: bool, ledger: str | None) -> int:
     """List your last pictures.
 
-    They come from the ledger, in which this command keeps what it submits. `result KEY` saves a
-    picture again, free of charge.
+    They come from the ledger, which keeps everything that you submit. `result KEY` saves a picture
+    again, free of charge.
     """
+    from ._screen import Screen
+
     with _existing(ledger) as kept:
         newest = kept.entries(newest_first=True) if kept else iter(())
         entries = list(newest if shows_all else itertools.islice(newest, NEWEST))
+    if not entries:
+        Screen().say("nothing has been submitted yet")
     _show(entries[::-1], lambda entry: [_file(entry)])
     return 0
 
@@ -73,7 +77,7 @@ def list_pictures(shows_all: bool, ledger: str | None) -> int:
 def ledger_commands(context: click.Context, ledger: str | None) -> int | None:
     """Show and settle what may have been charged.
 
-    The ledger keeps every submission of this command. A submission is in doubt if it may have been
+    The ledger keeps everything that you submit. A submission is in doubt if it may have been
     charged, but its task is not known.
     """
     context.obj = ledger
@@ -105,9 +109,9 @@ def _show_doubts(ledger: str | None) -> int:
 @LEDGER
 @_reports
 def settle(key: str, task_id: str, ledger: str | None) -> int:
-    """Record the task of a KEY that is in doubt.
+    """Settle a key: its task is known.
 
-    Do this if your account shows that the task was created.
+    Do this if your account shows the task of a KEY that is in doubt.
     """
     from ._failures import resume
     from ._ledgers import option
@@ -126,9 +130,10 @@ def settle(key: str, task_id: str, ledger: str | None) -> int:
 @LEDGER
 @_reports
 def release(key: str, ledger: str | None) -> int:
-    """Free a KEY that is in doubt: nothing was charged.
+    """Free a key: nothing was charged.
 
-    Do this if your account shows no task for it. The next call with --once and the key pays.
+    Do this if your account shows no task for a KEY that is in doubt. The next command with --once
+    and the key pays.
     """
     from ._screen import Screen
 
@@ -142,7 +147,7 @@ def release(key: str, ledger: str | None) -> int:
 @LEDGER
 @_reports
 def export(ledger: str | None) -> int:
-    """Print every submission as JSON Lines."""
+    """Print all as JSON Lines."""
     with _existing(ledger) as kept:
         for entry in kept.entries() if kept else ():
             click.echo(json.dumps(entry.to_dict()))
@@ -154,7 +159,7 @@ def export(ledger: str | None) -> int:
 @LEDGER
 @_reports
 def backup(file: Path, ledger: str | None) -> int:
-    """Copy the ledger into a new FILE."""
+    """Copy the ledger into a file."""
     with _needed(ledger) as kept:
         kept.back_up(file)
     return 0
