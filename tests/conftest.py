@@ -28,7 +28,8 @@ KEY = "test-token"
 @pytest.fixture(scope="session", autouse=True)
 def _no_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("MOUNTSEA_API_KEY", "MOUNTSEA_BASE_URL", "MOCK_API_KEYS"):
+        names = ("MOUNTSEA_API_KEY", "MOUNTSEA_BASE_URL", "MOUNTSEA_ALLOW_HTTP", "MOCK_API_KEYS")
+        for name in names:
             patch.delenv(name, raising=False)
         # Never the ledger of the person who runs the tests.
         patch.setenv("MOUNTSEA_LEDGER", str(tmp_path_factory.mktemp("ledger") / "ledger.db"))

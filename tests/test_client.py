@@ -209,6 +209,21 @@ def test_an_invalid_configuration_is_rejected(create: Callable[[], object]) -> N
         create()
 
 
+def test_plain_http_to_another_machine_is_allowed_only_if_the_user_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = "http://gateway.example"
+    assert repr(NanoBanana("k", base_url=url, allow_http=True)) == f"NanoBanana(base_url={url!r})"
+    for value in ("0", "true", ""):
+        monkeypatch.setenv("MOUNTSEA_ALLOW_HTTP", value)
+        with pytest.raises(ConfigurationError, match=r"unencrypted.*set MOUNTSEA_ALLOW_HTTP=1"):
+            NanoBanana("k", base_url=url)
+    monkeypatch.setenv("MOUNTSEA_ALLOW_HTTP", "1")
+    assert repr(AsyncNanoBanana("k", base_url=url)) == f"AsyncNanoBanana(base_url={url!r})"
+    with pytest.raises(ConfigurationError, match="allow_http must be True or False, not 'no'"):
+        NanoBanana("k", base_url=url, allow_http="no")  # type: ignore[arg-type]
+
+
 def test_the_key_and_the_base_url_come_from_the_environment(
     banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -340,6 +340,7 @@ FAULTS: list[type[Exception]] = [
     httpx.WriteTimeout,
     OSError,
 ]
+QUESTION = ". No connection to https://api.example: is MOUNTSEA_BASE_URL right?"
 
 
 @pytest.mark.parametrize("kind", FAULTS)
@@ -347,9 +348,10 @@ def test_a_submission_that_was_never_sent_is_retried_and_costs_nothing(
     web: Web, make_client: Callable[..., NanoBanana], kind: type[Exception]
 ) -> None:
     web.add_exception(kind("no way"), is_reported=True)
-    message = rf"^the request was not sent \({kind.__name__}: no way\); nothing was charged$"
-    with pytest.raises(api.APIConnectionError, match=message) as caught:
+    message = f"the request was not sent ({kind.__name__}: no way); nothing was charged"
+    with pytest.raises(api.APIConnectionError) as caught:
         make_client(max_retries=1).generate("a cat")
+    assert str(caught.value) == message + (QUESTION if kind is httpx.ConnectError else "")
     assert isinstance(caught.value, api.APITimeoutError) is issubclass(kind, httpx.TimeoutException)
     assert isinstance(caught.value.__cause__, kind)
     assert len(web.requests) == 2
@@ -375,9 +377,10 @@ def test_a_poll_without_a_response_is_retried(
     web: Web, make_client: Callable[..., NanoBanana], kind: type[Exception]
 ) -> None:
     web.add_exception(kind(""))
-    message = rf"^the poll of task t-1 got no response \({kind.__name__}\); nothing was charged$"
-    with pytest.raises(api.APIConnectionError, match=message) as caught:
+    message = f"the poll of task t-1 got no response ({kind.__name__}); nothing was charged"
+    with pytest.raises(api.APIConnectionError) as caught:
         make_client(max_retries=1).task("t-1").fetch()
+    assert str(caught.value) == message + (QUESTION if kind is httpx.ConnectError else "")
     assert isinstance(caught.value, api.APITimeoutError) is issubclass(kind, httpx.TimeoutException)
     assert caught.value.task_id == "t-1"
     assert len(web.requests) == 2

@@ -38,10 +38,11 @@ Exit codes:
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 ENVIRONMENT = """\b
 Environment:
-  MOUNTSEA_API_KEY   your account's key
-  MOUNTSEA_BASE_URL  the base URL of the API
-  MOUNTSEA_LEDGER    the ledger: a file or a postgresql:// URL
-  NO_COLOR           set it to turn colours off
+  MOUNTSEA_API_KEY     your account's key
+  MOUNTSEA_BASE_URL    the base URL of the API
+  MOUNTSEA_LEDGER      the ledger: a file or a postgresql:// URL
+  MOUNTSEA_ALLOW_HTTP  1 allows a plain http:// base URL of another machine
+  NO_COLOR             set it to turn colours off
 """
 
 
