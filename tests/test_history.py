@@ -213,8 +213,10 @@ def test_a_killed_command_leaves_its_key_in_doubt(
             select.select([], [], [], 0.01)
         process.kill()
         process.wait()
-    assert rows(run, "list")[0][2] == "being submitted"
+    assert rows(run, "ledger")[0][2] == "being submitted"
+    assert "0 charged, 0 in doubt, 1 being submitted\n" in run("ledger").err
     let_time_pass(ledger_file)
+    assert "0 charged, 1 in doubt\n" in run("ledger").err
     assert rows(run, "list")[0][2] == "in doubt"
 
 
@@ -416,6 +418,17 @@ def test_on_a_terminal_every_line_fits(
     shown = run("ledger").out
     assert "  the submission may have been sent" in shown
     assert "can be released" not in shown
+
+
+def test_the_terminal_shows_when_a_submission_without_an_outcome_is_in_doubt(
+    run: Run, in_doubt: str, ledger_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(ledger_file) as connection:
+        connection.execute("UPDATE submissions SET state = 'claimed', ends_at = ends_at + 36000")
+    connection.close()
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    pattern = r"  in doubt from \d\d:\d\d:\d\d if its command no longer runs\n"
+    assert re.search(pattern, run("ledger").out)
 
 
 def test_the_terminal_shows_when_a_key_can_be_released(

@@ -94,10 +94,11 @@ def _show_doubts(ledger: str | None) -> int:
         if kept is None:
             screen.say("there is no ledger yet: nothing is in doubt")
             return 0
-        doubts = list(kept.entries("in doubt"))
-        charged = kept.charges() - len(doubts)
-        screen.say(f"{kept.location}: {charged} charged, {len(doubts)} in doubt")
-    _show(doubts, explain_doubt)
+        doubts, claims = (list(kept.entries(state)) for state in ("in doubt", "claimed"))
+        charged = kept.charges() - len(doubts) - len(claims)
+        submitting = f", {len(claims)} being submitted" if claims else ""
+        screen.say(f"{kept.location}: {charged} charged, {len(doubts)} in doubt{submitting}")
+    _show([*doubts, *claims], explain_doubt)
     if doubts:
         advise_to_settle(screen, doubts[0].key if len(doubts) == 1 else "KEY", ledger)
     return 0

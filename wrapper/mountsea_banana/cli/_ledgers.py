@@ -47,11 +47,12 @@ def option(location: str | None) -> list[str]:
 
 
 def explain_doubt(entry: Entry) -> list[str]:
-    """Return why a key is in doubt, and from when on it can be released."""
-    reason = entry.reason or ""
-    if entry.remaining:
-        return [reason, f"can be released from {entry.ends_at.astimezone():%H:%M:%S}"]
-    return [reason]
+    """Return why a key is in doubt, or will be, and from when on it can be released."""
+    end = f"{entry.ends_at.astimezone():%H:%M:%S}"
+    if entry.state == "claimed":
+        return [f"in doubt from {end} if its command no longer runs"]
+    later = [f"can be released from {end}"] if entry.remaining else []
+    return [entry.reason or "", *later]
 
 
 def advise_to_settle(
