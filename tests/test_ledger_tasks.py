@@ -28,8 +28,8 @@ def test_a_task_is_found_by_its_id_and_its_result_is_kept(
     ledger: Ledger, banana: NanoBanana
 ) -> None:
     task = ledger.once("cat", banana).generate("a cat")
-    entry = ledger.find_task(task.id)
-    assert entry == find(ledger, "cat")
+    entry = find(ledger, "cat")
+    assert ledger.find_task(task.id) == entry
     assert entry.status is None
     assert ledger.task(entry, banana).wait().status == "completed"
     assert find(ledger, "cat").status == "completed"

@@ -385,7 +385,11 @@ def _show_rules() -> None:
 class _Mock(click.Command):
     """The mock's command, whose options the mock parses."""
 
-    def shell_complete(self, _: click.Context, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
         from mountsea_banana.mock.__main__ import options
