@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import sqlalchemy
-from sqlalchemy.exc import ArgumentError
 
 from ._errors import LedgerError
 
@@ -24,7 +23,7 @@ def parse(location: str | os.PathLike[str]) -> sqlalchemy.URL:
         return sqlalchemy.URL.create("sqlite", database=str(Path(text).absolute()))
     try:
         url = sqlalchemy.make_url(text)
-    except (ArgumentError, ValueError):
+    except (sqlalchemy.exc.ArgumentError, ValueError):
         raise LedgerError(
             "the ledger's URL is invalid: pass a path or a postgresql:// URL"
         ) from None
@@ -38,14 +37,14 @@ def parse(location: str | os.PathLike[str]) -> sqlalchemy.URL:
 def create_file(path: Path) -> None:
     """Create an empty file that only its owner can read, unless it exists. Raises LedgerError."""
     try:
-        kind = _file_system(path.parent.resolve())
+        kind = _file_system(path.resolve().parent)
         if kind in _NETWORK_FILE_SYSTEMS:
             raise LedgerError(
                 f"the ledger {str(path)!r} is on a network file system ({kind}), which SQLite "
                 "cannot lock dependably: use a local disk, or a postgresql:// URL"
             )
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links
         raise LedgerError(
             f"the ledger {str(path)!r} cannot be opened for writing: {error}"
         ) from error
@@ -61,4 +60,5 @@ def _file_system(folder: Path) -> str | None:
         (Path(mount.replace("\\040", " ")), kind) for _, mount, kind, *_ in map(str.split, lines)
     ]
     found = [(mount, kind) for mount, kind in mounts if folder.is_relative_to(mount)]
+    found.reverse()  # of two mounts on one folder, the later one counts
     return max(found, key=lambda each: len(each[0].parts))[1] if found else None
