@@ -198,6 +198,14 @@ def test_a_run_that_tests_a_rule_too_little_exits_with_2(
     assert "inconclusive: too few requests could be sent to test edit-needs-image-urls" in output
 
 
+def test_plain_http_to_another_machine_is_allowed_if_the_user_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MOUNTSEA_ALLOW_HTTP", "1")
+    assert run(tmp_path, "--base-url", "http://example.com") == 2
+    assert "http://example.com needs an API key: set MOUNTSEA_API_KEY" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

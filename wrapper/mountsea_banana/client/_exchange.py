@@ -82,6 +82,8 @@ class Failure:
     error: Exception
     may_have_left: bool
     """Whether the server may have received the request."""
+    base_url: str | None = None
+    """The server; None if the request went elsewhere, or nowhere."""
 
 
 Outcome = RawResponse | Failure

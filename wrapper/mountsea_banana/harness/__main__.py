@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mountsea_banana._shared.extras import missing
-from mountsea_banana._shared.hosts import is_loopback
+from mountsea_banana._shared.hosts import allows_http, is_loopback
 
 SEED = 1
 TASK_TIMEOUT = 20.0
@@ -164,8 +164,11 @@ def _server(options: argparse.Namespace) -> Iterator[tuple[str, Mapping[str, str
             f"{options.base_url!r}"
         )
     is_local = is_loopback(parts.hostname)
-    if parts.scheme == "http" and not is_local:
-        raise ValueError(f"{options.base_url} would send the API key unencrypted: use https://")
+    if parts.scheme == "http" and not is_local and not allows_http():
+        raise ValueError(
+            f"{options.base_url} would send the API key unencrypted: use https://, or set "
+            "MOUNTSEA_ALLOW_HTTP=1 if everyone on the way may read it"
+        )
     key = os.environ.get("MOUNTSEA_API_KEY", "").strip()
     other = os.environ.get("MOUNTSEA_OTHER_API_KEY", "").strip()
     if not key and not is_local:

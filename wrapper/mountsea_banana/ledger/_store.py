@@ -74,6 +74,12 @@ class Store:
         """Return the latest submission of a key."""
         return self._read(lambda connection: self._latest(connection, key))
 
+    def find_task(self, task_id: str) -> Entry | None:
+        """Return the submission that created a task."""
+        row = {"of_task": task_id}
+        found = self._read(lambda c: _entries(c.execute(self._statements.of_task, row)))
+        return found[-1] if found else None
+
     def claim(
         self,
         order: Order,
@@ -183,12 +189,13 @@ class Store:
         """Record the file that an image is saved to."""
         self._update(claim, file=str(file), file_size=size)
 
-    def entries(self, state: State | None) -> Iterator[Entry]:
-        """Yield every submission, or those in a state, from the oldest to the newest."""
+    def entries(self, state: State | None, *, newest_first: bool) -> Iterator[Entry]:
+        """Yield every submission, or those in a state, from the oldest to the newest or back."""
+        query = self._statements.newest_first if newest_first else self._statements.oldest_first
         with (
             self._errors(),
             self._connect() as connection,
-            connection.execution_options(yield_per=500).execute(self._statements.all) as result,
+            connection.execution_options(yield_per=500).execute(query) as result,
         ):
             for row in result.mappings():
                 entry = Entry.of(row, now=row["now"])
