@@ -132,7 +132,7 @@ def thread_handing_over() -> Iterator[Callable[[], object]]:
     done.acquire()
 
     def work() -> None:
-        while jobs.get():
+        while jobs.get(timeout=60):
             done.release()
 
     def hand_over() -> None:
