@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,10 @@ class Server(FaultServer):
         self.status = "completed"
 
     def _handle(self, connection: Any, fault: Fault) -> Fault:
-        return super()._handle(connection, Fault("by its request", b""))
-
-    def _read(self, connection: Any, how_much: str) -> bytes:
-        received = super()._read(connection, how_much)
+        received = self._read(connection, "all")
+        self.requests.append(received)
         connection.sendall(self._respond(received))
-        return received
+        return fault
 
     def _respond(self, request: bytes) -> bytes:
         if request.startswith(b"POST"):
@@ -42,7 +41,7 @@ class Server(FaultServer):
         if request.startswith(b"GET /image"):
             is_current = request.startswith(b"GET /image-%d " % self.polls)
             return response(200, self.image) if self.image and is_current else response(404)
-        urls = [f"{self.url}/image-{self.polls + 1}"]
+        urls = [f"{self.url}/image-{self.polls}"]
         return response(200, {"status": self.status, "result": {"imageUrls": urls}})
 
     @property
@@ -118,10 +117,14 @@ def test_a_task_that_failed_is_not_polled_again(
     assert [entry.is_failed for entry in ledger.entries()] == [True]
 
 
+def wait(task: Any, **options: Any) -> Any:
+    return task.wait(**options)
+
+
 def test_a_caller_is_told_about_a_recorded_result(caller: Caller, ledger: Ledger) -> None:
     for _ in range(2):
         seen: list[TaskResult] = []
-        caller.submit(ledger, then=lambda task, seen=seen: task.wait(on_update=seen.append))
+        caller.submit(ledger, then=partial(wait, on_update=seen.append))
         assert [result.status for result in seen] == ["completed"]
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import sqlalchemy
+from sqlalchemy.exc import ArgumentError
 
 from ._errors import LedgerError
 
@@ -25,7 +26,7 @@ def parse(location: str | os.PathLike[str]) -> sqlalchemy.URL:
         return sqlalchemy.URL.create("sqlite", database=str(Path(text).absolute()))
     try:
         url = sqlalchemy.make_url(text)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
+    except (ArgumentError, ValueError):
         raise LedgerError(
             "the ledger's URL is invalid: pass a path or a postgresql:// URL"
         ) from None
