@@ -391,10 +391,11 @@ commands.add_command(_history.ledger_commands)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event.")
 @click.option("--base-url", metavar="URL", help="The base URL of the API.")
 def batch(**options: Any) -> int:
-    """Generate or edit an image for every row of FILE, and pay at most once for each.
+    """Generate an image for every row of a file.
 
-    FILE is JSON Lines or CSV, or - for stdin. A row has the fields of a request body, such as
-    prompt, and optionally a key. Run the command again to finish what is left.
+    Each row is paid for at most once: run the command again to finish what is left. FILE is JSON
+    Lines or CSV, or - for stdin. A row has the fields of a request body, such as prompt, and
+    optionally a key.
     """
     try:
         from ._batch import Options, run_batch
