@@ -81,7 +81,9 @@ def data_uri(number: int, body: dict[str, Any]) -> str:
 def vendor_spec() -> dict[str, Any]:
     path = Path(__file__).resolve().parents[3] / "openapi.yaml"
     spec: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
-    spec["components"]["securitySchemes"]["bearerAuth"]["x-bearerInfoFunc"] = f"{__name__}.check_key"
+    spec["components"]["securitySchemes"]["bearerAuth"]["x-bearerInfoFunc"] = (
+        f"{__name__}.check_key"
+    )
     return spec
 
 

@@ -134,7 +134,10 @@ class ResultView(APIView):
         if task is None or task["account"] != request.user:
             raise NotFound
         task["polls"] += 1
-        body = {"taskId": str(task_id), "status": ["pending", "ready", "processing"][task["polls"] % 3]}
+        body = {
+            "taskId": str(task_id),
+            "status": ["pending", "ready", "processing"][task["polls"] % 3],
+        }
         if task["polls"] > 4:
             url = request.build_absolute_uri(f"/media/{task_id}.jpg")
             body |= {"status": "completed", "result": {"images": [url]}}

@@ -126,9 +126,7 @@ def result() -> Response:
     if polls < 3:
         return jsonify(taskId=task_id, status=("pending", "processing")[polls - 1], result={})
     image_url = url_for("image", task_id=task_id, _external=True)
-    return jsonify(
-        taskId=task_id, status="completed", result={"imageUrls": [image_url], "seed": 7}
-    )
+    return jsonify(taskId=task_id, status="completed", result={"imageUrls": [image_url], "seed": 7})
 
 
 @app.get("/i/<task_id>")

@@ -148,7 +148,11 @@ class Handler(BaseHTTPRequestHandler):
         if time.monotonic() - task["submitted"] < DURATION:
             return {"taskId": values[0], "status": "processing"}
         picture = f"http://{self.headers['Host']}/pictures/{values[0]}"
-        return {"taskId": values[0], "status": "completed", "result": {"images": [{"url": picture}]}}
+        return {
+            "taskId": values[0],
+            "status": "completed",
+            "result": {"images": [{"url": picture}]},
+        }
 
     def picture(self, task_id: str) -> bytes:
         if task_id not in TASKS:
