@@ -17,9 +17,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PATH = Path("wrapper") / "mountsea_banana" / "client"
-FOLDER = ROOT / PATH
-MODULES = {"_async_client.py": "_client.py", "_async_tasks.py": "_tasks.py"}
+PACKAGE = Path("wrapper") / "mountsea_banana"
+MODULES = {
+    "client/_async_client.py": "client/_client.py",
+    "client/_async_submitter.py": "client/_submitter.py",
+    "client/_async_tasks.py": "client/_tasks.py",
+    "ledger/_async_once.py": "ledger/_once.py",
+}
 
 REPLACEMENTS = (
     (
@@ -28,11 +32,13 @@ REPLACEMENTS = (
     ),
     ("\n        An awaitable that `on_update` returns is awaited.", ""),
     (
-        r"^\"\"\"(The asynchronous client|Asynchronous tasks and their results)\.\"\"\"",
+        r"^\"\"\"(The asynchronous client|What an asynchronous client can submit"
+        r"|Asynchronous tasks and their results|Asynchronous submissions through a ledger)\.\"\"\"",
         r'"""\1, generated from SOURCE by `make generate`."""',
     ),
     (r"\bThe asynchronous\b", "The synchronous"),
     (r"\bAsynchronous\b", "Synchronous"),
+    (r"\b([Aa])n asynchronous\b", r"\1 synchronous"),
     (r"\basync def\b", "def"),
     (r"\(await (.+?)\)\.", r"\1."),
     (r"\bawait ", ""),
@@ -40,7 +46,7 @@ REPLACEMENTS = (
     (r"__aexit__", "__exit__"),
     (r"\baclose\b", "close"),
     (r"\bAsync(?=[A-Z])", ""),
-    (r"\b_async_(?=driver|tasks)", "_"),
+    (r"\b_async_(?=driver|submitter|tasks)", "_"),
 )
 
 
@@ -51,13 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
     check = parser.parse_args(arguments).check
     outdated = []
     for source, target in MODULES.items():
-        module = convert((FOLDER / source).read_text("utf-8"), source)
-        if check and module != (FOLDER / target).read_text("utf-8"):
+        module = convert((ROOT / PACKAGE / source).read_text("utf-8"), source)
+        if check and module != (ROOT / PACKAGE / target).read_text("utf-8"):
             outdated.append(target)
         elif not check:
-            (FOLDER / target).write_text(module, "utf-8")
+            (ROOT / PACKAGE / target).write_text(module, "utf-8")
     for target in outdated:
-        print(f"check-generated: client/{target} doesn't match its source: run `make generate`")
+        print(f"check-generated: {target} doesn't match its source: run `make generate`")
     return int(bool(outdated))
 
 
@@ -66,7 +72,7 @@ def convert(module: str, source: str) -> str:
     for old, new in REPLACEMENTS:
         pattern = old if old.startswith((r"\b", "^", r"\(", "__")) else re.escape(old)
         module = re.sub(pattern, new, module, flags=re.MULTILINE)
-    module = module.replace("SOURCE", source)
+    module = module.replace("SOURCE", Path(source).name)
     for command in (("check", "--select=I", "--fix"), ("format",)):
         options = ("--quiet", "--config", str(ROOT / "pyproject.toml"))
         ruff = [
@@ -76,7 +82,7 @@ def convert(module: str, source: str) -> str:
             *command,
             *options,
             "--stdin-filename",
-            str(PATH / source),
+            str(PACKAGE / source),
             "-",
         ]
         module = subprocess.run(  # noqa: S603

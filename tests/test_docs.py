@@ -16,6 +16,7 @@ from pathlib import Path
 
 import griffe
 import mountsea_banana
+import mountsea_banana.ledger
 import mountsea_banana.mock
 import pytest
 from mountsea_banana.mock import MockServer, Plan

@@ -1,4 +1,4 @@
-"""Showing values in messages."""
+"""Text: showing values in messages, and what UTF-8 can encode."""
 
 from __future__ import annotations
 
@@ -11,3 +11,12 @@ def shown(value: object) -> str:
         return reprlib.repr(value)
     except Exception:  # such as an integer with too many digits
         return f"<{type(value).__name__}>"
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a text can be sent as UTF-8, which lone surrogates cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
 from mountsea_banana._shared.clock import Clock
-from mountsea_banana.rules._options import (
-    AspectRatio,
-    Model,
-    Resolution,
-    ResolutionNeedsProOr2,
-    StandardRatio,
-    WideRatioNeeds2,
-)
 
 from . import _flows, _network, _requests, _settings
 from ._async_driver import AsyncDriver
+from ._async_submitter import AsyncSubmitter
 from ._async_tasks import AsyncTask
 from ._errors import ConfigurationError
 
@@ -27,7 +20,7 @@ if TYPE_CHECKING:
     from mountsea_api.models import NanoImageDto
 
 
-class AsyncNanoBanana:
+class AsyncNanoBanana(AsyncSubmitter):
     """An asynchronous client for Mountsea's Nano Banana image API, for one event loop.
 
     `api_key` and `base_url` default to MOUNTSEA_API_KEY and MOUNTSEA_BASE_URL; without a base URL,
@@ -73,125 +66,6 @@ class AsyncNanoBanana:
         if self._owns_http:
             await self._driver.http.aclose()
         await self._driver.downloader.close()
-
-    @overload
-    async def generate(
-        self,
-        prompt: str,
-        *,
-        model: Literal["nano-banana-fast"] | None = None,
-        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
-        resolution: ResolutionNeedsProOr2 | None = None,
-    ) -> AsyncTask: ...
-    @overload
-    async def generate(
-        self,
-        prompt: str,
-        *,
-        model: Literal["nano-banana-pro"],
-        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
-        resolution: Resolution | None = None,
-    ) -> AsyncTask: ...
-    @overload
-    async def generate(
-        self,
-        prompt: str,
-        *,
-        model: Literal["nano-banana-2"],
-        aspect_ratio: AspectRatio | None = None,
-        resolution: Resolution | None = None,
-    ) -> AsyncTask: ...
-    async def generate(
-        self,
-        prompt: str,
-        *,
-        model: Model | None = None,
-        aspect_ratio: AspectRatio | WideRatioNeeds2 | None = None,
-        resolution: Resolution | ResolutionNeedsProOr2 | None = None,
-    ) -> AsyncTask:
-        """Start generating an image and return its task. It is charged once accepted.
-
-        Options that are None are not sent; the model is then `nano-banana-fast`. A `resolution`
-        needs `nano-banana-pro` or `nano-banana-2`; the ratios 1:4, 4:1, 1:8 and 8:1 need
-        `nano-banana-2`.
-
-        Raises InvalidRequest before anything is sent, SubmissionUnknown if you may have been
-        charged without getting a task, and APIConnectionError or APIStatusError if nothing was
-        charged.
-        """
-        request = _requests.fields(
-            "generate", prompt, model=model, aspect_ratio=aspect_ratio, resolution=resolution
-        )
-        return await self.submit(request)
-
-    @overload
-    async def edit(
-        self,
-        prompt: str,
-        image_urls: str | Sequence[str],
-        *,
-        model: Literal["nano-banana-fast"] | None = None,
-        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
-        resolution: ResolutionNeedsProOr2 | None = None,
-        check_images: bool = False,
-    ) -> AsyncTask: ...
-    @overload
-    async def edit(
-        self,
-        prompt: str,
-        image_urls: str | Sequence[str],
-        *,
-        model: Literal["nano-banana-pro"],
-        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
-        resolution: Resolution | None = None,
-        check_images: bool = False,
-    ) -> AsyncTask: ...
-    @overload
-    async def edit(
-        self,
-        prompt: str,
-        image_urls: str | Sequence[str],
-        *,
-        model: Literal["nano-banana-2"],
-        aspect_ratio: AspectRatio | None = None,
-        resolution: Resolution | None = None,
-        check_images: bool = False,
-    ) -> AsyncTask: ...
-    async def edit(
-        self,
-        prompt: str,
-        image_urls: str | Sequence[str],
-        *,
-        model: Model | None = None,
-        aspect_ratio: AspectRatio | WideRatioNeeds2 | None = None,
-        resolution: Resolution | ResolutionNeedsProOr2 | None = None,
-        check_images: bool = False,
-    ) -> AsyncTask:
-        """Start editing images and return the task. It is charged once accepted.
-
-        `image_urls` is one http(s) URL or a sequence of them. With `check_images`, each image is
-        requested first, without the key. Raises InvalidRequest if one is unreachable, not an image,
-        or larger than 10 MB, the vendor's limit. The other arguments and errors are those of
-        `generate`.
-        """
-        request = _requests.fields(
-            "edit",
-            prompt,
-            image_urls=_requests.as_list(image_urls),
-            model=model,
-            aspect_ratio=aspect_ratio,
-            resolution=resolution,
-        )
-        return await self._submit(request, check_images=check_images)
-
-    async def submit(self, request: NanoImageDto | Mapping[str, object]) -> AsyncTask:
-        """Submit a request that you built and return its task. It is charged once accepted.
-
-        `request` is a `mountsea_api.models.NanoImageDto` or a mapping with the fields of the
-        request body. It must conform to the rules of `check_request`. Raises the
-        same errors as `generate`.
-        """
-        return await self._submit(request)
 
     async def _submit(
         self, request: NanoImageDto | Mapping[str, object], *, check_images: bool = False

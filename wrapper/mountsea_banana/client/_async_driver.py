@@ -13,7 +13,7 @@ from ._exchange import Failure, Outcome
 from ._responses import APIResponse
 from ._settings import DEFAULT_TIMEOUT, Settings
 from ._snapshots import TaskSnapshot
-from ._steps import Download, DownloadAll, Flow, Notify, Send, Sleep, Step, T, Write
+from ._steps import Call, Download, DownloadAll, Flow, Notify, Send, Sleep, Step, T, Write
 
 Notifier = Callable[[TaskSnapshot], object]
 
@@ -85,6 +85,8 @@ class AsyncDriver:
                     return await self._send(step)
                 case Sleep(seconds):
                     return await self.settings.clock.sleep_async(seconds)  # type: ignore[func-returns-value]
+                case Call(function):
+                    return await _call(function)
                 case Notify(snapshot):
                     pending = notify(snapshot)
                     return await pending if inspect.isawaitable(pending) else pending
@@ -121,6 +123,18 @@ class AsyncDriver:
                 "asyncio.run"
             )
         self._loop = loop
+
+
+async def _call(function: Callable[[], object]) -> object:
+    import asyncio
+
+    call = asyncio.ensure_future(asyncio.to_thread(function))
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        # The thread goes on, and what the flow does next depends on what it did.
+        await asyncio.wait([call])
+        raise
 
 
 async def run(flow: Flow[T], perform: Callable[[Step], Awaitable[object]]) -> T:

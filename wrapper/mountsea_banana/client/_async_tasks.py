@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from attrs import field, frozen
 
 from . import _downloads, _flows, _settings
 from ._async_driver import AsyncDownloader, AsyncDriver
+from ._images import Image
 from ._snapshots import TaskSnapshot
 from ._steps import Flow, T
 
@@ -19,10 +20,6 @@ class AsyncTaskResult(TaskSnapshot):
     """A task as the server described it at one moment."""
 
     _downloader: AsyncDownloader | None = field(default=None, eq=False, repr=False)
-
-    @classmethod
-    def _of(cls, snapshot: TaskSnapshot, downloader: AsyncDownloader) -> Self:
-        return cls(snapshot.task_id, snapshot.status, snapshot.raw, downloader)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.task_id, self.status, self.raw)
@@ -36,8 +33,7 @@ class AsyncTaskResult(TaskSnapshot):
         whole download. Raises DownloadError if the task has no image, the URL has expired, or the
         response is not an image or longer than `max_bytes` (64 MiB by default).
         """
-        flow = _downloads.download(
-            self,
+        flow = self._downloading(
             max_bytes=_settings.check_max_bytes(max_bytes),
             timeout=_settings.check_timeout(timeout),
         )
@@ -58,14 +54,22 @@ class AsyncTaskResult(TaskSnapshot):
         the file cannot be written, or exists and `overwrite` is false. Overwriting replaces the
         file itself: its mode, or a symbolic link, is not kept.
         """
-        flow = _downloads.save(
-            self,
+        flow = self._saving(
             path,
             overwrite=overwrite,
             max_bytes=_settings.check_max_bytes(max_bytes),
             timeout=_settings.check_timeout(timeout),
         )
         return await self._run(flow)
+
+    def _downloading(self, *, max_bytes: int, timeout: float) -> Flow[Image]:
+        return _downloads.download(self, max_bytes=max_bytes, timeout=timeout)
+
+    def _saving(
+        self, path: Path | str, *, overwrite: bool, max_bytes: int, timeout: float
+    ) -> Flow[Path]:
+        downloading = self._downloading(max_bytes=max_bytes, timeout=timeout)
+        return _downloads.save(self, path, downloading, overwrite=overwrite)
 
     async def _run(self, flow: Flow[T]) -> T:
         if self._downloader:
@@ -95,9 +99,7 @@ class AsyncTask:
         A failed poll is retried up to `max_retries` times. Raises APIConnectionError,
         APIStatusError or UnexpectedResponse.
         """
-        settings = self._driver.settings
-        flow = _flows.fetch(self._id, max_retries=settings.max_retries, clock=settings.clock)
-        return AsyncTaskResult._of(await self._driver.run(flow), self._driver.downloader)
+        return self._result(await self._driver.run(self._fetching()))
 
     async def wait(
         self,
@@ -119,17 +121,32 @@ class AsyncTask:
         more than 60 seconds or past the deadline.
         """
         _settings.check_callback(on_update)
-        flow = _flows.wait(
-            self._id,
+        flow = self._waiting(
             timeout=_settings.check_timeout(timeout),
             poll_interval=_settings.check_poll_interval(poll_interval),
-            clock=self._driver.settings.clock,
         )
 
         def notify(snapshot: TaskSnapshot) -> object:
-            return on_update and on_update(AsyncTaskResult._of(snapshot, self._driver.downloader))
+            return on_update and on_update(self._result(snapshot))
 
-        return AsyncTaskResult._of(await self._driver.run(flow, notify), self._driver.downloader)
+        return self._result(await self._driver.run(flow, notify))
+
+    def _fetching(self) -> Flow[TaskSnapshot]:
+        settings = self._driver.settings
+        return _flows.fetch(self._id, max_retries=settings.max_retries, clock=settings.clock)
+
+    def _waiting(self, *, timeout: float, poll_interval: float | None) -> Flow[TaskSnapshot]:
+        return _flows.wait(
+            self._id,
+            timeout=timeout,
+            poll_interval=poll_interval,
+            clock=self._driver.settings.clock,
+        )
+
+    def _result(self, snapshot: TaskSnapshot) -> AsyncTaskResult:
+        return AsyncTaskResult(
+            snapshot.task_id, snapshot.status, snapshot.raw, self._driver.downloader
+        )
 
     def __repr__(self) -> str:
         return f"AsyncTask({self._id!r})"

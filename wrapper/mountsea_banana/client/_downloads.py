@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,7 +12,7 @@ from ._exchange import Failure, RawResponse
 from ._files import Destination, reason
 from ._images import Image, suffix_of
 from ._snapshots import TaskSnapshot
-from ._steps import Download, Flow, Write
+from ._steps import Call, Download, Flow, Write
 
 MAX_BYTES = 64 * 1024 * 1024
 TIMEOUT = 60.0
@@ -24,15 +26,25 @@ def download(snapshot: TaskSnapshot, *, max_bytes: int, timeout: float) -> Flow[
 
 
 def save(
-    snapshot: TaskSnapshot, path: Path | str, *, overwrite: bool, max_bytes: int, timeout: float
+    snapshot: TaskSnapshot,
+    path: Path | str,
+    downloading: Flow[Image],
+    *,
+    overwrite: bool,
+    before_write: Callable[[Path], object] | None = None,
 ) -> Flow[Path]:
-    """Download the first image of a task into a file; return its path. Raises DownloadError."""
+    """Save the image of a task that is `downloading`; return its path. Raises DownloadError.
+
+    `before_write` is called with the path before there is a file.
+    """
     try:
         destination = Destination.parse(path)
         destination.check(overwrite=overwrite, any_suffix=False)
     except (TypeError, ValueError, OSError) as error:
         raise _not_saved(snapshot, path, error) from error
-    image = yield from download(snapshot, max_bytes=max_bytes, timeout=timeout)
+    image = yield from downloading
+    if before_write:
+        yield Call(partial(before_write, destination.file(image.suffix, snapshot.task_id)))
     try:
         written: Path = yield Write(image, destination, snapshot.task_id, overwrite)
     except (ValueError, OSError) as error:

@@ -13,7 +13,7 @@ from ._exchange import Failure, Outcome
 from ._responses import APIResponse
 from ._settings import DEFAULT_TIMEOUT, Settings
 from ._snapshots import TaskSnapshot
-from ._steps import Download, DownloadAll, Flow, Notify, Send, Sleep, Step, T, Write
+from ._steps import Call, Download, DownloadAll, Flow, Notify, Send, Sleep, Step, T, Write
 
 Notifier = Callable[[TaskSnapshot], object]
 
@@ -84,6 +84,8 @@ class Driver:
                     return self._send(step)
                 case Sleep(seconds):
                     return self.settings.clock.sleep(seconds)  # type: ignore[func-returns-value]
+                case Call(function):
+                    return function()
                 case Notify(snapshot):
                     return notify(snapshot)
                 case _:

@@ -62,7 +62,7 @@ class Destination:
 
         Raises OSError or ValueError, including FileExistsError, and leaves no partial file.
         """
-        file = self._file(image.suffix, task_id)
+        file = self.file(image.suffix, task_id)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except FileExistsError:  # a file, or a symbolic link to nothing
@@ -70,7 +70,8 @@ class Destination:
         _write_atomically(image.content, file, overwrite=overwrite)
         return file
 
-    def _file(self, suffix: str, task_id: str) -> Path:
+    def file(self, suffix: str, task_id: str) -> Path:
+        """Return the file for an image with this suffix, which a path's own suffix replaces."""
         if self.is_folder:
             name = re.sub(r"[^A-Za-z0-9._-]", "_", task_id).lstrip(".")[:100] or "image"
             return self.path / f"{name}{suffix}"

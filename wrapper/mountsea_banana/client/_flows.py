@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mountsea_banana._shared.clock import Clock
@@ -14,10 +15,12 @@ from ._exchange import Exchange, RawResponse
 from ._requests import APIRequest
 from ._responses import APIResponse
 from ._snapshots import TaskSnapshot
-from ._steps import Flow, Notify, Send, Sleep
+from ._steps import Call, Flow, Notify, Send, Sleep
 
 if TYPE_CHECKING:
     from mountsea_api.models import NanoImageDto
+
+    from mountsea_banana.rules._check import CheckedRequest
 
 _logger = logging.getLogger("mountsea_banana")
 
@@ -32,13 +35,49 @@ def submit(
     """Validate and submit a request; return the task id. Raises InvalidRequest."""
     checked = _requests.checked(request)
     if check_images:
-        violations = yield from _image_checks.check_images(_requests.image_urls(checked))
-        if violations:
-            raise errors.InvalidRequest(violations)
-    submission = _requests.submission(checked)
-    attempts: list[Exchange] = []
+        yield from check_image_urls(checked)
+    return (yield from create_task(checked, [], max_retries=max_retries, clock=clock))
+
+
+def check_image_urls(checked: CheckedRequest) -> Flow[None]:
+    """Request the images of an edit. Raises InvalidRequest if one cannot be used."""
+    violations = yield from _image_checks.check_images(_requests.image_urls(checked))
+    if violations:
+        raise errors.InvalidRequest(violations)
+
+
+def create_task(
+    checked: CheckedRequest,
+    attempts: list[Exchange],
+    *,
+    max_retries: int,
+    clock: Clock,
+    before_retry: Callable[[], object] | None = None,
+    on_late_task: Callable[[str], object] | None = None,
+) -> Flow[str]:
+    """Submit a valid request; return the task id.
+
+    `attempts` holds the exchange that is under way, and none during a pause. `before_retry` may
+    raise an error to prevent a retry. `on_late_task` is called, from any thread, with the id of a
+    task that an abandoned exchange created.
+    """
+
+    def receive_late(response: RawResponse) -> None:
+        task_id = _responses.find_task_id(response.body)
+        if task_id:
+            _responses.log(f"an abandoned submission created task {task_id}: resume it by its id")
+            if on_late_task:
+                on_late_task(task_id)
+
     try:
-        response = yield from _send(submission, attempts, max_retries=max_retries, clock=clock)
+        response = yield from _send(
+            _requests.submission(checked),
+            attempts,
+            max_retries=max_retries,
+            clock=clock,
+            before_retry=before_retry,
+            on_late_response=receive_late,
+        )
         return _responses.submitted_task_id(response)
     except errors.NanoBananaError:
         raise
@@ -64,12 +103,6 @@ def _note_submission(interrupt: BaseException, attempts: Sequence[Exchange]) -> 
     _responses.log(note)
 
 
-def _log_late_task(response: RawResponse) -> None:
-    task_id = _responses.find_task_id(response.body)
-    if task_id:
-        _responses.log(f"an abandoned submission created task {task_id}: resume it by its id")
-
-
 def fetch(task_id: str, *, max_retries: int, clock: Clock) -> Flow[TaskSnapshot]:
     """Poll a task once."""
     request = _requests.poll(task_id)
@@ -78,9 +111,17 @@ def fetch(task_id: str, *, max_retries: int, clock: Clock) -> Flow[TaskSnapshot]
 
 
 def wait(
-    task_id: str, *, timeout: float, poll_interval: float | None, clock: Clock
+    task_id: str,
+    *,
+    timeout: float,
+    poll_interval: float | None,
+    clock: Clock,
+    on_final: Callable[[TaskSnapshot], object] | None = None,
 ) -> Flow[TaskSnapshot]:
-    """Poll a task until it is final or `timeout` seconds have passed; return the last snapshot."""
+    """Poll a task until it is final or `timeout` seconds have passed; return the last snapshot.
+
+    `on_final` is called with the final snapshot, also that of a task that failed.
+    """
     request = _requests.poll(task_id)
     deadline = clock.monotonic() + timeout
     failure: errors.NanoBananaError | None = None
@@ -101,6 +142,8 @@ def wait(
                     raise
             else:
                 failure = None
+                if on_final and snapshot.is_final:
+                    yield Call(partial(on_final, snapshot))
                 yield Notify(snapshot)
                 if snapshot.is_final:
                     return conclude(snapshot)
@@ -155,13 +198,18 @@ def conclude(snapshot: TaskSnapshot) -> TaskSnapshot:
 
 
 def _send(
-    request: APIRequest, attempts: list[Exchange], *, max_retries: int, clock: Clock
+    request: APIRequest,
+    attempts: list[Exchange],
+    *,
+    max_retries: int,
+    clock: Clock,
+    before_retry: Callable[[], object] | None = None,
+    on_late_response: Callable[[RawResponse], None] | None = None,
 ) -> Flow[APIResponse]:
     """Send a request, and retry it if that is safe, up to `max_retries` times.
 
     `attempts` holds the exchange that is under way, and none during a pause.
     """
-    on_late_response = _log_late_task if request.is_submission else None
     attempt = 0
     while True:
         exchange = Exchange(max_bytes=_responses.MAX_BYTES, on_late_response=on_late_response)
@@ -176,4 +224,6 @@ def _send(
             return _retries.settle(outcome, request, now=clock.wall())
         attempts.clear()
         yield Sleep(delay)
+        if before_retry:
+            yield Call(before_retry)
         attempt += 1

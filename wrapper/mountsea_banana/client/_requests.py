@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 
-from mountsea_banana._shared.text import shown
+from mountsea_banana._shared.text import is_utf8, shown
 from mountsea_banana.rules._check import CheckedRequest, encode_and_check
 from mountsea_banana.rules._violations import Violation
 
@@ -85,18 +85,10 @@ def poll(task_id: str) -> APIRequest:
 
 def check_task_id(task_id: object) -> str:
     """Return a task id that can be sent. Raises InvalidRequest."""
-    if isinstance(task_id, str) and task_id.strip() and _is_utf8(task_id):
+    if isinstance(task_id, str) and task_id.strip() and is_utf8(task_id):
         if len(task_id) <= MAX_ID:
             return task_id
         problem = f"must have at most {MAX_ID} characters, not {len(task_id)}"
     else:
         problem = f"must be the string that a submission returned, not {shown(task_id)}"
     raise InvalidRequest([Violation("type", "task_id", problem)])
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Generator
@@ -32,6 +33,11 @@ class BearerAuth(httpx.Auth):
     def __init__(self, key: str) -> None:
         self._key = key
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the key, from which nobody can tell the key."""
+        return hashlib.sha256(f"mountsea-banana {self._key}".encode()).hexdigest()[:16]
+
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.headers["Authorization"] = f"Bearer {self._key}"
         yield request
@@ -48,6 +54,11 @@ class Settings:
     redact: Redactor = field(repr=False)
     clock: Clock
     _pid: int = field(factory=os.getpid)
+
+    @property
+    def account(self) -> str:
+        """A hash of the key, which tells accounts apart."""
+        return self.auth.fingerprint
 
     @property
     def exchange_timeout(self) -> float:

@@ -7,7 +7,7 @@ is written twice.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -62,6 +62,16 @@ class Write:
 
 
 @frozen
+class Call:
+    """Call a function that may block, to its end even if the flow is cancelled meanwhile.
+
+    The outcome is what the function returns; the flow gets the exception that it raises.
+    """
+
+    function: Callable[[], object]
+
+
+@frozen
 class Sleep:
     """Wait for a number of seconds."""
 
@@ -75,5 +85,5 @@ class Notify:
     snapshot: TaskSnapshot
 
 
-Step = Send | Download | DownloadAll | Write | Sleep | Notify
+Step = Send | Download | DownloadAll | Write | Call | Sleep | Notify
 Flow = Generator[Step, Any, T]

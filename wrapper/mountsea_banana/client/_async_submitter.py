@@ -1,0 +1,149 @@
+"""What an asynchronous client can submit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, overload
+
+from mountsea_banana.rules._options import (
+    AspectRatio,
+    Model,
+    Resolution,
+    ResolutionNeedsProOr2,
+    StandardRatio,
+    WideRatioNeeds2,
+)
+
+from . import _requests
+from ._async_tasks import AsyncTask
+
+if TYPE_CHECKING:
+    from mountsea_api.models import NanoImageDto
+
+
+class AsyncSubmitter:
+    """Submits requests: an asynchronous client, or what a ledger makes of one."""
+
+    @overload
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        model: Literal["nano-banana-fast"] | None = None,
+        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
+        resolution: ResolutionNeedsProOr2 | None = None,
+    ) -> AsyncTask: ...
+    @overload
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        model: Literal["nano-banana-pro"],
+        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
+        resolution: Resolution | None = None,
+    ) -> AsyncTask: ...
+    @overload
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        model: Literal["nano-banana-2"],
+        aspect_ratio: AspectRatio | None = None,
+        resolution: Resolution | None = None,
+    ) -> AsyncTask: ...
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        model: Model | None = None,
+        aspect_ratio: AspectRatio | WideRatioNeeds2 | None = None,
+        resolution: Resolution | ResolutionNeedsProOr2 | None = None,
+    ) -> AsyncTask:
+        """Start generating an image and return its task. It is charged once accepted.
+
+        Options that are None are not sent; the model is then `nano-banana-fast`. A `resolution`
+        needs `nano-banana-pro` or `nano-banana-2`; the ratios 1:4, 4:1, 1:8 and 8:1 need
+        `nano-banana-2`.
+
+        Raises InvalidRequest before anything is sent, SubmissionUnknown if you may have been
+        charged without getting a task, and APIConnectionError or APIStatusError if nothing was
+        charged.
+        """
+        request = _requests.fields(
+            "generate", prompt, model=model, aspect_ratio=aspect_ratio, resolution=resolution
+        )
+        return await self.submit(request)
+
+    @overload
+    async def edit(
+        self,
+        prompt: str,
+        image_urls: str | Sequence[str],
+        *,
+        model: Literal["nano-banana-fast"] | None = None,
+        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
+        resolution: ResolutionNeedsProOr2 | None = None,
+        check_images: bool = False,
+    ) -> AsyncTask: ...
+    @overload
+    async def edit(
+        self,
+        prompt: str,
+        image_urls: str | Sequence[str],
+        *,
+        model: Literal["nano-banana-pro"],
+        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
+        resolution: Resolution | None = None,
+        check_images: bool = False,
+    ) -> AsyncTask: ...
+    @overload
+    async def edit(
+        self,
+        prompt: str,
+        image_urls: str | Sequence[str],
+        *,
+        model: Literal["nano-banana-2"],
+        aspect_ratio: AspectRatio | None = None,
+        resolution: Resolution | None = None,
+        check_images: bool = False,
+    ) -> AsyncTask: ...
+    async def edit(
+        self,
+        prompt: str,
+        image_urls: str | Sequence[str],
+        *,
+        model: Model | None = None,
+        aspect_ratio: AspectRatio | WideRatioNeeds2 | None = None,
+        resolution: Resolution | ResolutionNeedsProOr2 | None = None,
+        check_images: bool = False,
+    ) -> AsyncTask:
+        """Start editing images and return the task. It is charged once accepted.
+
+        `image_urls` is one http(s) URL or a sequence of them. With `check_images`, each image is
+        requested first, without the key. Raises InvalidRequest if one is unreachable, not an image,
+        or larger than 10 MB, the vendor's limit. The other arguments and errors are those of
+        `generate`.
+        """
+        request = _requests.fields(
+            "edit",
+            prompt,
+            image_urls=_requests.as_list(image_urls),
+            model=model,
+            aspect_ratio=aspect_ratio,
+            resolution=resolution,
+        )
+        return await self._submit(request, check_images=check_images)
+
+    async def submit(self, request: NanoImageDto | Mapping[str, object]) -> AsyncTask:
+        """Submit a request that you built and return its task. It is charged once accepted.
+
+        `request` is a `mountsea_api.models.NanoImageDto` or a mapping with the fields of the
+        request body. It must conform to the rules of `check_request`. Raises the
+        same errors as `generate`.
+        """
+        return await self._submit(request)
+
+    async def _submit(
+        self, request: NanoImageDto | Mapping[str, object], *, check_images: bool = False
+    ) -> AsyncTask:
+        raise NotImplementedError

@@ -1,0 +1,71 @@
+"""The errors of the ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mountsea_banana.client._errors import NanoBananaError, SubmissionUnknown
+
+if TYPE_CHECKING:
+    from ._entries import Entry, Order
+
+
+class LedgerError(NanoBananaError):
+    """The ledger cannot be opened, read or written."""
+
+
+class KeyConflict(NanoBananaError):
+    """The key belongs to another request, server or account; nothing was sent."""
+
+    key: str
+    """The key."""
+    entry: Entry
+    """What the ledger holds under the key."""
+
+    def __init__(self, entry: Entry, order: Order) -> None:
+        super().__init__(
+            f"the key {entry.key!r} is in use for something else ({_describe(entry, order)}). Use "
+            "another key for another picture; nothing was sent"
+        )
+        self.key = entry.key
+        self.entry = entry
+
+
+class CostLimitReached(NanoBananaError):
+    """The ledger already holds as many charged submissions as allowed; nothing was sent."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"the ledger already holds {limit} submissions that were or may have been charged, "
+            "which is the limit; nothing was sent"
+        )
+
+
+class InDoubt(SubmissionUnknown):
+    """The key's submission may have been charged, and its task is not known.
+
+    It is never resent by itself. Check your account, then call `ledger.settle(key, task_id=…)` if
+    it created a task, or `ledger.release(key)` if it did not.
+    """
+
+    key: str
+    """The key."""
+    entry: Entry
+    """What the ledger holds under the key."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(
+            f"the submission for the key {entry.key!r}, started at "
+            f"{entry.claimed_at:%Y-%m-%d %H:%M:%S} UTC, is in doubt: {entry.reason}. It may have "
+            "been charged, so it is not sent again. Check your account, then settle the key with "
+            "its task id, or release it"
+        )
+        self.key = entry.key
+        self.entry = entry
+
+
+def _describe(entry: Entry, order: Order) -> str:
+    return "; ".join(
+        f"{name} {kept:.500} in the ledger, {given:.500} now"
+        for name, (kept, given) in entry.order.differences(order).items()
+    )

@@ -1,0 +1,111 @@
+"""Synchronous submissions through a ledger, generated from _async_once.py by `make generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from mountsea_banana.client._driver import Driver
+from mountsea_banana.client._images import Image
+from mountsea_banana.client._snapshots import TaskSnapshot
+from mountsea_banana.client._steps import Flow, T
+from mountsea_banana.client._submitter import Submitter
+from mountsea_banana.client._tasks import Task, TaskResult
+
+from . import _flows
+from ._store import Store
+
+if TYPE_CHECKING:
+    from mountsea_api.models import NanoImageDto
+
+
+@frozen
+class RecordedResult(TaskResult):
+    """A task's state. Its image is downloaded again only if the file is missing."""
+
+    _driver: Driver | None = field(default=None, eq=False, repr=False)
+    _record: _flows.Record | None = field(default=None, eq=False, repr=False)
+
+    def _downloading(self, *, max_bytes: int, timeout: float) -> Flow[Image]:
+        if self._record is None:
+            return super()._downloading(max_bytes=max_bytes, timeout=timeout)
+        return _flows.download(self._record, self, max_bytes=max_bytes, timeout=timeout)
+
+    def _saving(
+        self, path: Path | str, *, overwrite: bool, max_bytes: int, timeout: float
+    ) -> Flow[Path]:
+        if self._record is None:
+            return super()._saving(path, overwrite=overwrite, max_bytes=max_bytes, timeout=timeout)
+        return _flows.save(
+            self._record,
+            self,
+            path,
+            overwrite=overwrite,
+            max_bytes=max_bytes,
+            timeout=timeout,
+        )
+
+    def _run(self, flow: Flow[T]) -> T:
+        if self._driver is None:
+            return super()._run(flow)
+        return self._driver.run(flow)
+
+
+class RecordedTask(Task):
+    """A task in a ledger. Once it is final, it is not polled again."""
+
+    def __init__(self, driver: Driver, record: _flows.Record) -> None:
+        super().__init__(driver, record.task_id)
+        self._record = record
+
+    def _fetching(self) -> Flow[TaskSnapshot]:
+        return _flows.fetch(self._record)
+
+    def _waiting(self, *, timeout: float, poll_interval: float | None) -> Flow[TaskSnapshot]:
+        return _flows.wait(self._record, timeout=timeout, poll_interval=poll_interval)
+
+    def _result(self, snapshot: TaskSnapshot) -> RecordedResult:
+        return RecordedResult(
+            snapshot.task_id,
+            snapshot.status,
+            snapshot.raw,
+            self._driver.downloader,
+            self._driver,
+            self._record,
+        )
+
+
+class Once(Submitter):
+    """Submits the request of one key, unless the ledger has its task."""
+
+    def __init__(
+        self,
+        store: Store,
+        key: str,
+        driver: Driver,
+        *,
+        retry_failed: bool,
+        max_cost: int | None,
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._driver = driver
+        self._retry_failed = retry_failed
+        self._max_cost = max_cost
+
+    def _submit(
+        self, request: NanoImageDto | Mapping[str, object], *, check_images: bool = False
+    ) -> Task:
+        flow = _flows.submit(
+            self._store,
+            self._key,
+            request,
+            check_images=check_images,
+            retry_failed=self._retry_failed,
+            max_cost=self._max_cost,
+            settings=self._driver.settings,
+        )
+        return RecordedTask(self._driver, self._driver.run(flow))

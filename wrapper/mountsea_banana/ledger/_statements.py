@@ -1,0 +1,50 @@
+"""The ledger's statements, built once: building one takes longer than executing it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sql
+
+from ._schema import submissions
+
+ADVISORY_LOCK = sql.select(sql.func.pg_advisory_xact_lock(0x6E616E6F))
+"""Makes PostgreSQL's transactions take turns; any number that no other program uses."""
+
+
+class Statements:
+    """The statements for one kind of database, with the parameters `of_key` and `of_claim`."""
+
+    def __init__(self, *, is_sqlite: bool) -> None:
+        # On a server, its own clock: those of the machines may disagree.
+        now = (
+            sql.func.wall()
+            if is_sqlite
+            else sql.cast(sql.extract("epoch", sql.func.clock_timestamp()), sql.Double)
+        )
+        has_key = submissions.c.key == sql.bindparam("of_key")
+        has_claim = submissions.c.claim == sql.bindparam("of_claim")
+        columns = (submissions, now.label("now"))
+        is_charged = submissions.c.state.in_(("accepted", "claimed", "in doubt"))
+        newest_first = submissions.c.attempt.desc()
+
+        self.all = sql.select(*columns).order_by(submissions.c.claimed_at, submissions.c.key)
+        self.latest = sql.select(*columns).where(has_key).order_by(newest_first).limit(1)
+        self.of_claim = sql.select(*columns).where(has_claim)
+        self.charges = sql.select(sql.func.count()).where(is_charged)
+        self.charged = (
+            sql.select(sql.literal(1))
+            .select_from(submissions)
+            .where(is_charged)
+            .limit(sql.bindparam("at_most"))
+        )
+        self.claim = (
+            sql.insert(submissions)
+            .values(claimed_at=now, ends_at=now + sql.bindparam("seconds"))
+            .returning(*columns)
+        )
+        self.update = sql.update(submissions).where(has_claim)
+        self.doubt = (
+            sql.update(submissions)
+            .where(has_claim, submissions.c.state == "claimed")
+            .values(state="in doubt")
+        )
+        self.free = sql.delete(submissions).where(has_claim, submissions.c.task_id.is_(None))

@@ -1,0 +1,303 @@
+"""The ledger's database. Each function is one transaction: it has happened, or it has not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sql
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from mountsea_banana._shared.clock import Clock
+from mountsea_banana.client._errors import ConfigurationError, text_of
+from mountsea_banana.client._snapshots import TaskSnapshot
+
+from . import _location, _schema
+from ._entries import Entry, Order, State
+from ._errors import CostLimitReached, LedgerError
+from ._statements import ADVISORY_LOCK, Statements
+from ._transactions import Transactions
+
+T = TypeVar("T")
+
+LOCK_SECONDS = 10.0
+"""How long to wait for another process that writes to the ledger, or for a connection."""
+
+
+class Store:
+    """A ledger's database. Threads may share it. Every method raises LedgerError."""
+
+    def __init__(self, location: str | os.PathLike[str], clock: Clock) -> None:
+        url = _location.parse(location)
+        self._pid = os.getpid()
+        self._is_sqlite = url.get_backend_name() == "sqlite"
+        if self._is_sqlite:
+            self.name = url.database or ""
+            _location.create_file(Path(self.name))
+            self._engine = sql.create_engine(url, connect_args={"timeout": LOCK_SECONDS})
+            event.listen(self._engine, "connect", partial(_prepare_sqlite, clock=clock))
+            event.listen(self._engine, "begin", _begin_sqlite)
+        else:
+            self.name = url.render_as_string(hide_password=True)
+            self._engine = sql.create_engine(
+                url,
+                pool_pre_ping=True,
+                connect_args={"connect_timeout": round(LOCK_SECONDS)},
+            )
+            event.listen(self._engine, "connect", _prepare_postgresql)
+        self._statements = Statements(is_sqlite=self._is_sqlite)
+        self._transactions = Transactions(self._begin)
+        try:
+            self._write(self._migrate)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose(close=os.getpid() == self._pid)
+
+    def find(self, key: str) -> Entry | None:
+        """Return the latest submission of a key."""
+        return self._read(lambda connection: self._latest(connection, key))
+
+    def claim(
+        self,
+        order: Order,
+        claim: str,
+        *,
+        seconds: float,
+        retry_failed: bool,
+        max_cost: int | None,
+    ) -> Entry:
+        """Claim a key for `seconds` if it is free; return its latest submission, old or new.
+
+        It is free if it has no submission, if the latest was released, or, with `retry_failed`,
+        if its task failed. Raises CostLimitReached instead of making more than `max_cost`
+        submissions.
+        """
+
+        def insert(connection: Connection) -> Entry:
+            latest = self._latest(connection, order.key)
+            if latest and latest.state != "released":
+                if not is_free(latest, retry_failed=retry_failed):
+                    return latest
+                if latest.order.differences(order):
+                    return latest
+            if max_cost is not None and self._reaches(connection, max_cost):
+                raise CostLimitReached(max_cost)
+            row = {
+                "key": order.key,
+                "attempt": latest.attempt + 1 if latest else 1,
+                "claim": claim,
+                "state": "claimed",
+                "request": order.request,
+                "fingerprint": order.fingerprint,
+                "base_url": order.base_url,
+                "account": order.account,
+                "seconds": seconds,
+            }
+            return _entries(connection.execute(self._statements.claim, row))[0]
+
+        while True:
+            try:
+                return self._write(insert)
+            except LedgerError as error:
+                # Another process was faster, which only PostgreSQL lets happen.
+                if not isinstance(error.__cause__, IntegrityError):
+                    raise
+
+    def holds(self, claim: str) -> bool:
+        """Return whether a claim is still valid."""
+        entry = self._read(lambda connection: self._of_claim(connection, claim))
+        return entry is not None and entry.state == "claimed"
+
+    def accept(self, claim: str, task_id: str) -> None:
+        """Record the task that a submission created, whatever was known of it before."""
+        if not self._update(claim, state="accepted", task_id=task_id, reason=None):
+            raise LedgerError(f"the ledger {self.name!r} no longer has the submission")
+
+    def doubt(self, claim: str, reason: str) -> Entry | None:
+        """Record that a submission may have been charged, unless its task is known by now."""
+
+        def update(connection: Connection) -> Entry | None:
+            row = {"of_claim": claim, "reason": _clean(reason)}
+            connection.execute(self._statements.doubt, row)
+            return self._of_claim(connection, claim)
+
+        return self._write(update)
+
+    def free(self, claim: str) -> None:
+        """Forget a submission that certainly was not accepted."""
+        self._write(lambda c: c.execute(self._statements.free, {"of_claim": claim}))
+
+    def settle(self, key: str, task_id: str) -> Entry:
+        """Record the task of a submission that is in doubt, as a person found it."""
+
+        def update(connection: Connection) -> Entry:
+            entry = self._in_doubt(connection, key)
+            row = {"state": "accepted", "task_id": task_id, "reason": None}
+            connection.execute(self._statements.update, {"of_claim": entry.claim, **row})
+            return self._latest(connection, key) or entry
+
+        return self._write(update)
+
+    def release(self, key: str) -> None:
+        """Free a key that is in doubt, as a person found that it was not charged."""
+
+        def update(connection: Connection) -> None:
+            entry = self._in_doubt(connection, key)
+            if entry.remaining:
+                raise LedgerError(
+                    f"the key {key!r} cannot be released before {entry.ends_at:%H:%M:%S} UTC: the "
+                    "response may still arrive until then"
+                )
+            row = {"of_claim": entry.claim, "state": "released"}
+            connection.execute(self._statements.update, row)
+
+        self._write(update)
+
+    def keep_result(self, claim: str, snapshot: TaskSnapshot) -> None:
+        """Record the final state of a submission's task."""
+        self._update(claim, status=snapshot.status, result=json.dumps(snapshot.raw))
+
+    def keep_file(self, claim: str, file: Path) -> None:
+        """Record the file that an image is saved to."""
+        self._update(claim, file=str(file))
+
+    def entries(self, state: State | None) -> Iterator[Entry]:
+        """Yield every submission, or those in a state, from the oldest to the newest."""
+        with self._errors(), self._connect() as connection:
+            rows = connection.execution_options(yield_per=500).execute(self._statements.all)
+            for row in rows.mappings():
+                entry = Entry.of(row, now=row["now"])
+                if state in (None, entry.state):
+                    yield entry
+
+    def charges(self) -> int:
+        """Return how many submissions were or may have been charged."""
+        return self._read(lambda c: c.execute(self._statements.charges).scalar_one())
+
+    def back_up(self, file: Path) -> None:
+        """Copy the ledger into a new file, while other processes use it."""
+        if not self._is_sqlite:
+            raise LedgerError("a ledger on a PostgreSQL server is backed up with pg_dump")
+        if file.exists():
+            raise LedgerError(f"the backup {str(file)!r} exists: pass a new file")
+        _location.create_file(file)
+        try:
+            with (
+                contextlib.closing(sqlite3.connect(self.name)) as source,
+                contextlib.closing(sqlite3.connect(file)) as target,
+            ):
+                source.backup(target)
+        except sqlite3.Error as error:
+            raise LedgerError(f"the backup {str(file)!r} could not be written: {error}") from error
+
+    def _migrate(self, connection: Connection) -> None:
+        if not self._is_sqlite:
+            connection.execute(ADVISORY_LOCK)
+        _schema.migrate(connection)
+
+    def _latest(self, connection: Connection, key: str) -> Entry | None:
+        found = _entries(connection.execute(self._statements.latest, {"of_key": key}))
+        return found[0] if found else None
+
+    def _of_claim(self, connection: Connection, claim: str) -> Entry | None:
+        found = _entries(connection.execute(self._statements.of_claim, {"of_claim": claim}))
+        return found[0] if found else None
+
+    def _in_doubt(self, connection: Connection, key: str) -> Entry:
+        entry = self._latest(connection, key)
+        if entry is None:
+            raise LedgerError(f"the ledger {self.name!r} has no key {key!r}")
+        if entry.state != "in doubt":
+            raise LedgerError(f"the key {key!r} is not in doubt: it is {entry.state}")
+        return entry
+
+    def _reaches(self, connection: Connection, limit: int) -> bool:
+        """Return whether the ledger has `limit` submissions that were or may have been charged."""
+        if not self._is_sqlite:  # SQLite has a single writer anyway
+            connection.execute(ADVISORY_LOCK)
+        found = connection.execute(self._statements.charged, {"at_most": limit}).all()
+        return len(found) >= limit
+
+    def _update(self, claim: str, **values: str | None) -> bool:
+        row = {"of_claim": claim, **values}
+        return bool(self._write(lambda c: c.execute(self._statements.update, row).rowcount))
+
+    def _read(self, operation: Callable[[Connection], T]) -> T:
+        with self._errors(), self._connect() as connection:
+            return operation(connection)
+
+    def _write(self, operation: Callable[[Connection], T]) -> T:
+        if self._is_sqlite:
+            return self._transactions.perform(operation)
+        with self._begin() as connection:
+            return operation(connection)
+
+    @contextlib.contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        with self._errors(), self._connect(writes=True) as connection, connection.begin():
+            yield connection
+
+    def _connect(self, *, writes: bool = False) -> Connection:
+        if os.getpid() != self._pid:
+            raise ConfigurationError(
+                "this ledger was opened before a fork: open one in each process"
+            )
+        return self._engine.connect().execution_options(writes=writes)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            reason = " ".join(text_of(cause).split())
+            raise LedgerError(f"the ledger {self.name!r} cannot be used: {reason}") from error
+
+
+def is_free(entry: Entry, *, retry_failed: bool) -> bool:
+    """Return whether a key with this latest submission may be submitted."""
+    return entry.state == "released" or (retry_failed and entry.is_failed)
+
+
+def _entries(rows: sql.CursorResult[Any]) -> list[Entry]:
+    return [Entry.of(row, now=row["now"]) for row in rows.mappings()]
+
+
+def _prepare_sqlite(connection: Any, _: object, *, clock: Clock) -> None:
+    connection.isolation_level = None  # SQLAlchemy begins the transactions
+    connection.create_function("wall", 0, clock.wall)
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # a commit survives a power failure
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that starts with a read cannot wait for the lock once it writes.
+    writes = connection.get_execution_options()["writes"]
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _prepare_postgresql(connection: Any, _: object) -> None:
+    milliseconds = round(LOCK_SECONDS * 1000)
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")
+        cursor.execute(f"SET lock_timeout = {milliseconds}")
+        cursor.execute(f"SET statement_timeout = {milliseconds}")
+    connection.commit()
+
+
+def _clean(text: str) -> str:
+    """Return a text that every database can store."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()[:2000]
