@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
+
 from mountsea_banana._shared.extras import missing
 from mountsea_banana._shared.hosts import is_loopback
 
@@ -22,6 +24,7 @@ SEED = 1
 TASK_TIMEOUT = 20.0
 REMOTE_TASK_TIMEOUT = 600.0
 MOCK_KEYS = ("test-token", "other-token")
+UNLIMITED = "unlimited"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,10 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--budget",
-        type=int,
         metavar="N",
-        help="maximum number of accepted submissions, which a live server charges "
-        "(default: 0, or unlimited for a server on this machine)",
+        help="maximum number of accepted submissions, which a live server charges, or "
+        "`unlimited` (default: 0, or unlimited for this project's mock)",
     )
     parser.add_argument(
         "--seed",
@@ -106,11 +108,13 @@ def _main(options: argparse.Namespace) -> int:
 
     try:
         known_ids = _read_baseline(options.baseline)
-        budget = _budget(options)
+        wanted = _wanted_budget(options.budget)
         contract = Contract.load(options.spec)
         with _server(options) as (base_url, keys):
             _print_status(f"testing {base_url} with seed {options.seed}")
+            budget = _budget(wanted, base_url, is_ours=options.base_url is None)
             plan = _plan.make_plan(contract, options.seed, thorough=options.thorough)
+            _print_status(_cost(plan.cost, budget))
             total = plan.size
             is_local = is_loopback(urlsplit(base_url).hostname or "")
             run = Run(
@@ -143,11 +147,40 @@ def _main(options: argparse.Namespace) -> int:
     return status
 
 
-def _budget(options: argparse.Namespace) -> int | None:
-    if options.budget is not None and options.budget < 0:
-        raise ValueError(f"--budget must be 0 or more, not {options.budget}")
-    is_local = options.base_url is None or is_loopback(urlsplit(options.base_url).hostname or "")
-    return options.budget if options.budget is not None or is_local else 0
+def _wanted_budget(text: str | None) -> int | str | None:
+    """Return the budget on the command line: a number, `unlimited`, or None if there is none."""
+    if text is None or text == UNLIMITED:
+        return text
+    if not text.isdecimal():
+        raise ValueError(f"--budget must be 0 or more, or {UNLIMITED}, not {text}")
+    return int(text)
+
+
+def _budget(wanted: int | str | None, base_url: str, *, is_ours: bool) -> int | None:
+    """Return the number of submissions that the server may accept; None if they are free."""
+    if isinstance(wanted, int):
+        return wanted
+    return None if wanted == UNLIMITED or is_ours or _is_mock(base_url) else 0
+
+
+def _is_mock(base_url: str) -> bool:
+    """Return whether a server says that it is this project's mock, which charges nothing."""
+    try:
+        state = httpx.get(f"{base_url}/_mock", timeout=5, trust_env=False).json()
+        return bool(state["mock"].startswith("mountsea-banana "))
+    except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError):
+        return False
+
+
+def _cost(submissions: int, budget: int | None) -> str:
+    """Say what a run may cost at most."""
+    if budget == 0:
+        return (
+            "no submission may be accepted, so tasks and images are not tested; "
+            f"allow some with --budget N, or all with --budget {UNLIMITED}"
+        )
+    limit = submissions if budget is None else min(budget, submissions)
+    return f"at most {limit:,} valid submissions, each of which a live server charges"
 
 
 @contextlib.contextmanager
@@ -168,9 +201,9 @@ def _server(options: argparse.Namespace) -> Iterator[tuple[str, Mapping[str, str
         raise ValueError(f"{options.base_url} would send the API key unencrypted: use https://")
     key = os.environ.get("MOUNTSEA_API_KEY", "").strip()
     other = os.environ.get("MOUNTSEA_OTHER_API_KEY", "").strip()
-    if not key and not is_local:
+    if not key:
         raise ValueError(f"{options.base_url} needs an API key: set MOUNTSEA_API_KEY")
-    yield options.base_url.rstrip("/"), _keys(key or MOCK_KEYS[0], other)
+    yield options.base_url.rstrip("/"), _keys(key, other)
 
 
 def _keys(key: str, other: str) -> Mapping[str, str]:

@@ -32,6 +32,8 @@ def verdict(outcome: Outcome, new: Sequence[Cause]) -> tuple[int, str]:
     if new:
         ways = "one way" if len(new) == 1 else f"{len(new)} ways"
         return 1, f"the server violates the contract in {ways}"
+    if outcome.missing:
+        return 2, f"inconclusive: {outcome.missing}"
     if outcome.stopped:
         return 2, "inconclusive: the run stopped early"
     untested = outcome.untested_rules()
@@ -49,6 +51,10 @@ def terminal_lines(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause
             yield f"      {name:<9} {value}"
     for cause in known:
         yield f"known {cause.title}"
+    if outcome.warnings:
+        yield ""
+        yield "warnings, which do not fail the run because the contract allows them:"
+        yield from (f"      {cause.title}" for cause in outcome.warnings)
     if outcome.stopped:
         yield ""
         yield f"stopped early: {outcome.stopped}"
@@ -135,6 +141,10 @@ def write_page(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], p
         failures="\n".join(
             [_section(cause, outcome.base_url, "FAIL") for cause in new]
             + [_section(cause, outcome.base_url, "known") for cause in known]
+            or ["<p>None.</p>"]
+        ),
+        warnings="\n".join(
+            [_section(cause, outcome.base_url, "warning") for cause in outcome.warnings]
             or ["<p>None.</p>"]
         ),
         skipped="".join(f"<li>{html.escape(line)}</li>" for line in outcome.skipped)
