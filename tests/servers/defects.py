@@ -233,9 +233,7 @@ FLASK = (
     Defect(
         "admits true as the number of images", "isinstance(value, bool) or value != 1", "value != 1"
     ),
-    Defect(
-        "admits null for optional fields", "if getattr(self, name) is None:", 'if name == "prompt":'
-    ),
+    Defect("admits null for optional fields", "if getattr(self, name) is None:", 'if name == "":'),
     Defect("checks http in lower case only", '[^/?#@:]", re.I)', '[^/?#@:]")'),
     Defect("accepts URLs without a host", 'r"^https?://([^/?#@]*@)?[^/?#@:]"', 'r"^https?://"'),
     Defect(
@@ -358,7 +356,6 @@ PLAIN = (
         "        content = self.read_body()\n        try:",
         "        try:\n            self.account()\n            content = self.read_body()",
     ),
-    Defect("ignores chunked bodies", '"chunked":', '"Chunked":'),
     Defect(
         "crashes on a body that is an array", "if not isinstance(body, dict):", "if body is None:"
     ),

@@ -11,8 +11,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,11 +22,16 @@ import httpx
 from mountsea_banana._shared.extras import missing
 from mountsea_banana._shared.hosts import is_loopback
 
+if TYPE_CHECKING:
+    from ._causes import Cause
+    from ._run import Outcome
+
 SEED = 1
 TASK_TIMEOUT = 20.0
 REMOTE_TASK_TIMEOUT = 600.0
 MOCK_KEYS = ("test-token", "other-token")
 UNLIMITED = "unlimited"
+SECONDS_BETWEEN_LINES = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,11 +83,18 @@ def _parser() -> argparse.ArgumentParser:
         "with # are comments",
     )
     parser.add_argument(
+        "--write-baseline",
+        type=Path,
+        metavar="FILE",
+        help="write the ids of all violations to a file for --baseline",
+    )
+    parser.add_argument(
         "--report",
         type=Path,
         default=Path("contract-report"),
         metavar="FOLDER",
-        help="folder for the reports index.html and junit.xml (default: %(default)s)",
+        help="folder for the reports: index.html, junit.xml and failures.har, and request bodies "
+        "that are too long for a command line (default: %(default)s)",
     )
     parser.add_argument(
         "--spec",
@@ -99,12 +113,17 @@ def _main(options: argparse.Namespace) -> int:
     from ._transport import Server
 
     is_terminal = sys.stderr.isatty()
+    last_line = time.monotonic()
 
     def progress(check: str, sent: int) -> None:
+        nonlocal last_line
+        line = f"contract: {sent:,} of about {total:,} requests ({check})"
         if is_terminal and sent % 25 == 0:
-            line = f"contract: {sent:,} of about {total:,} requests ({check})"
             columns = shutil.get_terminal_size().columns
             print(f"\r{line[: columns - 1]:<{columns - 1}}", end="", file=sys.stderr, flush=True)
+        elif not is_terminal and time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
+            last_line = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
 
     try:
         known_ids = _read_baseline(options.baseline)
@@ -133,18 +152,37 @@ def _main(options: argparse.Namespace) -> int:
         return _fail(str(error))
     new = [cause for cause in outcome.causes if cause.id not in known_ids]
     known = [cause for cause in outcome.causes if cause.id in known_ids]
-    for line in _report.terminal_lines(outcome, new, known):
+    for line in _report.terminal_lines(outcome, new, known, options.report):
         print(line)
     for fixed_id in sorted(known_ids - {cause.id for cause in outcome.causes}):
         print(f"fixed; remove it from {options.baseline}: {fixed_id}")
     try:
-        _report.write_junit(outcome, new, known, options.report / "junit.xml")
-        _report.write_page(outcome, new, known, options.report / "index.html")
+        _write_reports(outcome, new, known, options)
     except OSError as error:
         return _fail(f"cannot write the report: {error}")
     status, sentence = _report.verdict(outcome, new)
     _print_status(f"{sentence}; see {options.report / 'index.html'}")
     return status
+
+
+def _write_reports(
+    outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], options: argparse.Namespace
+) -> None:
+    from . import _github, _report
+
+    _report.write_junit(outcome, new, known, options.report / "junit.xml")
+    _report.write_page(outcome, new, known, options.report / "index.html")
+    _report.write_bodies(outcome.causes, options.report)
+    _report.write_har(outcome.causes, outcome.base_url, options.report / "failures.har")
+    if options.write_baseline:
+        text = "".join(f"{cause.id}\n" for cause in outcome.causes)
+        options.write_baseline.write_text(text, "utf-8")
+    if os.environ.get("GITHUB_ACTIONS"):
+        for line in _github.workflow_commands(outcome, new):
+            print(line)
+    if os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as page:
+            page.write(_github.markdown(outcome, new, known))
 
 
 def _wanted_budget(text: str | None) -> int | str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -71,7 +72,13 @@ class Bodies:
                 yield case
 
     def case(
-        self, check: str, body: Any, variant: str = "", expectation: Expectation | None = None
+        self,
+        check: str,
+        body: Any,
+        variant: str = "",
+        expectation: Expectation | None = None,
+        *,
+        is_odd: bool = False,
     ) -> Case:
         """Return the case for one body."""
         return Case(
@@ -81,6 +88,7 @@ class Bodies:
             expectation=expectation or self._oracle(body),
             variant=variant,
             features=features(body, self.properties),
+            is_odd=is_odd,
         )
 
     def _request(self, body: bytes, *headers: tuple[str, str]) -> Request:
@@ -146,6 +154,8 @@ class Bodies:
             bearer = OTHER_BEARER if number % 3 == 0 else BEARER
             headers = (bearer, *case.request.headers[1:])
             yield attrs.evolve(case, request=attrs.evolve(case.request, headers=headers))
+            if number == 1:
+                yield case  # Each submission is a task of its own, also if it repeats another.
 
     def _valid_values(self) -> Iterator[Case]:
         """Yield a small valid body for each value that a property may have."""
@@ -194,9 +204,9 @@ class Bodies:
         for name, schema in self.properties.items():
             if _values.is_text(schema):
                 for variant, text in _values.TEXTS.items():
-                    yield self.case(
-                        "edge cases", {**self.base(), name: text}, f"{variant} in {name}"
-                    )
+                    body = {**self.base(), name: text}
+                    is_odd = variant in _values.ODD_TEXTS
+                    yield self.case("edge cases", body, f"{variant} in {name}", is_odd=is_odd)
         nested = b'{"a":' * 200 + b"1" + b"}" * 200
         very_nested = b"[" * 100_000 + b"]" * 100_000
         head = encode(self.base())[:-1]
@@ -333,9 +343,19 @@ class Bodies:
             request=self._request(body, *headers),
             expectation=expectation,
             variant=variant,
+            features=features(_parsed(body), self.properties) if not is_odd else {},
             is_odd=is_odd,
             may_disconnect=len(body) > 50_000,
         )
+
+
+def _parsed(body: bytes) -> Any:
+    """Return the JSON object in a body, or None."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _reject(explanation: str) -> Expectation:

@@ -25,6 +25,7 @@ JSON = ("Content-Type", "application/json")
 TASKS = "tasks"
 VALID_BODIES = "valid bodies"
 COMBINATIONS = "combinations"
+GENERATED = "generated bodies"
 POLLS = "polls"
 
 
@@ -121,6 +122,8 @@ def encode(body: Any) -> bytes:
 
 def features(body: Any, properties: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return a short description of each property of a body, for comparison with other bodies."""
+    if body is None:
+        return {}
     if not isinstance(body, dict):
         return {"body": type(body).__name__}
     found: dict[str, str] = {}
@@ -131,6 +134,9 @@ def features(body: Any, properties: Mapping[str, Mapping[str, Any]]) -> dict[str
         elif isinstance(value, list) and value:
             found[name] = "one" if len(value) == 1 else "several"
             found[f"{name} length"] = str(len(value))
+            for item in value:
+                scheme, separator, _ = str(item).partition("://")
+                found |= {f"{name} with {scheme[:20]}": "yes"} if separator else {}
             found[f"{name}[0]"] = json.dumps(value[0])[:60]
         elif isinstance(value, str) and value and "enum" not in schema:
             found[name] = "some text" if len(value) <= 256 else "long text"

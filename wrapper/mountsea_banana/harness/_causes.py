@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
 
-from ._case import Case
+from ._case import COMBINATIONS, GENERATED, Case
 from ._oracle import Verdict
 from ._transport import Response
 from ._verify import Violation
@@ -19,12 +22,14 @@ MAX_VARIANTS = 3
 MAX_EXPLANATIONS = 12
 # From this number on, failures of all invalid bodies are one cause.
 MIN_TOTAL = 20
-MIN_RULES = 3
+# A server that responds wrongly to more kinds of invalid body does so to all that reach it.
+MAX_KINDS = 2
 EVERYWHERE = "every operation"
+UNEVEN = "uneven"
 KEYLESS = {"no Authorization header", "an empty key"}
 WRONG_KEY = "a wrong key"
 _SINGLE = frozenset({"lost", "key rejected", "answered", "connection"})
-_BODY_CHECKS = frozenset({"single faults", "generated bodies", "combinations", "malformed bodies"})
+_BODY_CHECKS = frozenset({"single faults", GENERATED, COMBINATIONS, "malformed bodies"})
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -39,9 +44,13 @@ class Failure:
     violation: Violation
     task: str = ""
     """The id of the task in the request, if any."""
+    received_at: str = field(factory=lambda: datetime.now(UTC).isoformat())
+    """When the response was received."""
 
 
-Groups: TypeAlias = Iterator[tuple[str, list[Failure]]]
+Features: TypeAlias = frozenset[tuple[str, str]]
+Group: TypeAlias = tuple[str, list[Failure]]
+Groups: TypeAlias = Iterator[Group]
 
 
 @frozen
@@ -83,136 +92,34 @@ class Cause:
         )
 
 
-def group(failures: Sequence[Failure], passed: Iterable[Case]) -> list[Cause]:
-    """Return the causes of failures. `passed` yields the cases without a failure."""
-    by_kind: dict[tuple[str, str, bool], list[Failure]] = defaultdict(list)
-    for failure in failures:
-        violation = failure.violation
-        by_kind[failure.case.operation.name, violation.kind, violation.is_warning].append(failure)
+def group(
+    failures: Sequence[Failure],
+    passed: Iterable[Case],
+    rules: Mapping[str, str] = MappingProxyType({}),
+) -> list[Cause]:
+    """Return the causes of failures.
+
+    `passed` yields the cases without a failure. `rules` has the id of each rule, and the property
+    that it concerns if there is only one.
+    """
     by_operation: dict[str, list[Case]] = defaultdict(list)
     for case in passed:
         by_operation[case.operation.name].append(case)
     causes: list[Cause] = []
-    for (name, kind, _), members in by_kind.items():
-        for reason, found in _grouped(kind, members, by_operation[name]):
+    for (name, kind, _), members in _by(failures, _subject):
+        for reason, found in _grouped(kind, members, by_operation[name], rules):
             causes.append(_cause(name, kind, reason, found))
-    return sorted(merge(_joined(merge(causes))), key=lambda cause: cause.id)
+    return join(_joined_kinds(merge(causes), rules))
 
 
-def _grouped(kind: str, failures: Sequence[Failure], passed: Sequence[Case]) -> Groups:
-    if kind == "response":
-        yield from _by(failures, lambda failure: failure.violation.detail)
-    elif kind in _SINGLE:
-        yield "", list(failures)
-    else:
-        yield from _by_family(kind, failures, passed)
+def _subject(failure: Failure) -> tuple[str, str, bool]:
+    violation = failure.violation
+    return failure.case.operation.name, violation.kind, violation.is_warning
 
 
-def _by_family(kind: str, failures: Sequence[Failure], passed: Sequence[Case]) -> Groups:
-    """Group failures by what was sent: keys, queries and other variants, and bodies."""
-    invalid = [failure for failure in failures if failure.case.verdict is Verdict.REJECT]
-    bodies = [failure for failure in invalid if failure.case.check in _BODY_CHECKS]
-    refused = [case for case in passed if case.verdict is Verdict.REJECT]
-    is_total = not any(case.check in _BODY_CHECKS and not case.is_odd for case in refused)
-    if (
-        is_total
-        and len(bodies) >= MIN_TOTAL
-        and len(bodies) == len(failures) - _count_keys(failures)
-    ):
-        yield "every invalid body", bodies
-        failures = [failure for failure in failures if failure.case.check not in _BODY_CHECKS]
-    yield from _by_variant([failure for failure in failures if failure.case.variant])
-    rest = [failure for failure in failures if not failure.case.variant]
-    if not rest:
-        return
-    if all(failure.case.verdict is Verdict.REJECT for failure in rest):
-        yield from _by_reason(kind, rest, refused)
-    else:
-        is_rejected = kind == "rejected"
-        comparable = [case for case in passed if case.verdict is Verdict.ACCEPT or not is_rejected]
-        yield from _by_feature(rest, comparable)
-
-
-def _count_keys(failures: Sequence[Failure]) -> int:
-    return sum(failure.case.check not in _BODY_CHECKS for failure in failures)
-
-
-def _by_reason(kind: str, failures: Sequence[Failure], refused: Sequence[Case]) -> Groups:
-    """Group responses to invalid bodies by what the bodies violate.
-
-    A body with several violations joins a group whose violations are among its own, if one exists.
-    """
-    groups: dict[frozenset[str], list[Failure]] = {}
-    for failure in sorted(
-        failures, key=lambda each: (len(each.case.expectation.reasons), _size(each))
-    ):
-        reasons = failure.case.expectation.reasons
-        key = next((fewer for fewer in groups if fewer <= reasons), reasons)
-        groups.setdefault(key, []).append(failure)
-    if len(groups) > 1 or kind != "accepted":
-        reasons = frozenset().union(*groups)
-        comparable = [case for case in refused if case.expectation.reasons <= reasons]
-        common = _common_features(failures, comparable)
-        if common:
-            yield _described(common), list(failures)
-            return
-    yield from _merged(groups)
-
-
-def _merged(groups: Mapping[frozenset[str], list[Failure]]) -> Groups:
-    """Merge groups of the same keyword, the same property, or of rules only."""
-    left = dict(groups)
-    for merge_by in (_keyword, _property):
-        names = Counter(name for name in map(merge_by, left) if name)
-        for name, count in names.items():
-            keys = [key for key in left if merge_by(key) == name]
-            if count > 1 and len(keys) > 1:
-                members = [each for key in keys for each in left.pop(key)]
-                left[frozenset({name})] = members
-    rules = [key for key in left if all(":" not in reason for reason in key)]
-    if len(rules) >= MIN_RULES:
-        left[frozenset({"the rules from the prose"})] = [e for key in rules for e in left.pop(key)]
-    for reasons, members in left.items():
-        yield " + ".join(sorted(reasons)), members
-
-
-def _keyword(reasons: frozenset[str]) -> str:
-    """Return "null" if null is all that is wrong, wherever it is."""
-    return "null" if all(reason.endswith(":null") for reason in reasons) else ""
-
-
-def _property(reasons: frozenset[str]) -> str:
-    """Return the property at fault if there is only one."""
-    names = {reason.partition(":")[0].partition("[")[0] for reason in reasons if ":" in reason}
-    is_one = len(names) == 1 and all(":" in reason for reason in reasons)
-    return names.pop() if is_one else ""
-
-
-def _common_features(
-    failures: Sequence[Failure], comparable: Sequence[Case]
-) -> list[tuple[str, str]]:
-    """Return the features that all failures, and no comparable case, have in common."""
-    common = set.intersection(*(set(failure.case.features.items()) for failure in failures))
-    others = [set(case.features.items()) for case in comparable]
-    for size in (1, 2, 3):
-        for wanted in itertools.combinations(sorted(common), size):
-            if others and not any(set(wanted) <= other for other in others):
-                return list(wanted)
-    return []
-
-
-def _described(features: Iterable[tuple[str, str]]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in sorted(features))
-
-
-def _joined(causes: Iterable[Cause]) -> Iterator[Cause]:
-    """Join causes that several operations share."""
-    shared = _by(causes, lambda cause: (cause.kind, cause.reason, cause.is_warning))
-    for (kind, reason, _), members in shared:
-        if len(members) == 1:
-            yield members[0]
-        else:
-            yield _cause(EVERYWHERE, kind, reason, [f for each in members for f in each.failures])
+def join(causes: Iterable[Cause]) -> list[Cause]:
+    """Return the causes in order, with those that several operations share joined."""
+    return sorted(merge(_joined_operations(merge(causes))), key=lambda cause: cause.id)
 
 
 def merge(causes: Iterable[Cause]) -> list[Cause]:
@@ -235,6 +142,8 @@ def _cause(name: str, kind: str, reason: str, failures: list[Failure]) -> Cause:
     title = f"{name} {smallest.violation.text}"
     if kind == "accepted":
         title = f"{name} accepts a request that it should reject: {reason}"
+    elif kind == UNEVEN:
+        title = f"{name} accepts invalid and rejects valid values of {reason}"
     elif kind != "response" and reason:
         title += f" ({reason})"
     return Cause(
@@ -247,6 +156,32 @@ def _cause(name: str, kind: str, reason: str, failures: list[Failure]) -> Cause:
     )
 
 
+def _joined_operations(causes: Iterable[Cause]) -> Iterator[Cause]:
+    """Join the causes that several operations share."""
+    for (kind, reason, _), members in _by(
+        causes, lambda each: (each.kind, each.reason, each.is_warning)
+    ):
+        if len(members) == 1:
+            yield members[0]
+        else:
+            yield _cause(EVERYWHERE, kind, reason, [f for each in members for f in each.failures])
+
+
+def _joined_kinds(causes: Iterable[Cause], rules: Mapping[str, str]) -> Iterator[Cause]:
+    """Join the causes of an operation that accepts and rejects the wrong values of a property."""
+
+    def subject(cause: Cause) -> tuple[str, str]:
+        is_about_values = cause.kind in ("accepted", "rejected") and not cause.is_warning
+        name = _property_of(cause.reason, rules) if is_about_values else ""
+        return cause.smallest.case.operation.name, name or cause.id
+
+    for (operation, name), members in _by(causes, subject):
+        if len({cause.kind for cause in members}) > 1:
+            yield _cause(operation, UNEVEN, name, [f for each in members for f in each.failures])
+        else:
+            yield from members
+
+
 def _by(items: Iterable[T], key: Callable[[T], K]) -> Iterator[tuple[K, list[T]]]:
     found: dict[K, list[T]] = defaultdict(list)
     for item in items:
@@ -254,36 +189,167 @@ def _by(items: Iterable[T], key: Callable[[T], K]) -> Iterator[tuple[K, list[T]]
     yield from found.items()
 
 
+def _grouped(
+    kind: str, failures: Sequence[Failure], passed: Sequence[Case], rules: Mapping[str, str]
+) -> Groups:
+    """Yield the failures of one kind in groups of what their requests have in common."""
+    if kind == "response":
+        yield from _by(failures, lambda failure: failure.violation.detail)
+        return
+    if kind in _SINGLE:
+        yield "", list(failures)
+        return
+    refused = [case for case in passed if case.verdict is Verdict.REJECT]
+    bodies = [each for each in failures if each.case.check in _BODY_CHECKS]
+    if _is_total(bodies, refused):
+        yield "every invalid body", bodies
+        failures = [each for each in failures if each not in bodies]
+    described = [each for each in failures if each.case.features]
+    # Where the contract leaves a body open, its failure follows from the others, if there are any.
+    decided = [each for each in described if each.case.verdict is not Verdict.UNSPECIFIED]
+    described = decided or described
+    unexplained = [each for each in failures if not each.case.features]
+    if all(each.case.verdict is Verdict.REJECT for each in described):
+        yield from _by_reason(kind, described, refused, rules)
+    else:
+        accepted = [case for case in passed if case.verdict is Verdict.ACCEPT]
+        unexplained += yield from _by_feature(described, accepted if kind == "rejected" else passed)
+    by_check = list(_by_variant(unexplained))
+    if kind == "accepted":
+        yield from by_check
+    elif by_check:
+        yield " and ".join(reason for reason, _ in by_check), unexplained
+
+
+def _is_total(bodies: Sequence[Failure], refused: Iterable[Case]) -> bool:
+    """Return whether these failures are those of all invalid bodies, and of no valid one."""
+    is_invalid = all(failure.case.verdict is not Verdict.ACCEPT for failure in bodies)
+    is_all = not any(case.check in _BODY_CHECKS and not case.is_odd for case in refused)
+    return len(bodies) >= MIN_TOTAL and is_invalid and is_all
+
+
+def _by_reason(
+    kind: str, failures: Sequence[Failure], refused: Sequence[Case], rules: Mapping[str, str]
+) -> Groups:
+    """Group responses to invalid bodies by what the bodies violate.
+
+    A body with several violations joins a group whose violations are among its own, if one exists.
+    """
+    groups: dict[frozenset[str], list[Failure]] = {}
+    for failure in sorted(failures, key=lambda each: len(each.case.expectation.reasons)):
+        reasons = failure.case.expectation.reasons
+        key = next((fewer for fewer in groups if fewer <= reasons), reasons)
+        groups.setdefault(key, []).append(failure)
+    named = [(" + ".join(sorted(reasons)), members) for reasons, members in groups.items()]
+    named = _renamed(named, lambda reason: _property_of(reason, rules))
+    named = _renamed(named, _keyword_of)
+    if len(named) > 1 or (named and kind != "accepted"):
+        violated = frozenset[str]().union(*groups)
+        comparable = [case for case in refused if case.expectation.reasons <= violated]
+        common = _common_features(failures, comparable)
+        if common:
+            yield _described([common]), list(failures)
+            return
+    if len(named) > MAX_KINDS:
+        is_prose = all(name in rules for name, _ in named)
+        yield (
+            "the rules from the prose" if is_prose else "many kinds of invalid body",
+            list(failures),
+        )
+    else:
+        yield from named
+
+
+def _renamed(groups: Iterable[Group], rename: Callable[[str], str]) -> list[Group]:
+    """Merge the groups that get the same new name. A group of its own keeps its name."""
+    return [
+        (name if len(same) > 1 else same[0][0], [each for _, members in same for each in members])
+        for name, same in _by(groups, lambda group: rename(group[0]) or group[0])
+    ]
+
+
+def _property_of(reason: str, rules: Mapping[str, str]) -> str:
+    """Return the only property that a reason is about; empty if there are several."""
+    parts = re.split(r" \+ |, ", reason)
+    names = {rules.get(part, re.split(r":| = |\[| length| with ", part)[0]) for part in parts}
+    return names.pop() if len(names) == 1 else ""
+
+
+def _keyword_of(reason: str) -> str:
+    """Return what is wrong with a property, such as null, if only one thing is."""
+    keywords = {part.partition(":")[2] for part in reason.split(" + ")}
+    keyword = keywords.pop() if len(keywords) == 1 else ""
+    return keyword and f"{keyword} in several properties"
+
+
+def _common_features(failures: Sequence[Failure], comparable: Sequence[Case]) -> Features:
+    """Return the features that all failures, and no comparable case, have in common."""
+    common = set.intersection(*(set(failure.case.features.items()) for failure in failures))
+    others = [set(case.features.items()) for case in comparable]
+    for size in (1, 2, 3):
+        for wanted in itertools.combinations(sorted(common), size):
+            if others and not any(set(wanted) <= other for other in others):
+                return frozenset(wanted)
+    return frozenset()
+
+
+def _described(groups: Iterable[Features]) -> str:
+    """Return a description of groups of features, such as `action = "edit", resolution = …`."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for features in groups:
+        for name, value in features:
+            values[name].add(value)
+    return ", ".join(f"{name} = {' or '.join(sorted(values[name]))}" for name in sorted(values))
+
+
 def _by_variant(failures: Sequence[Failure]) -> Groups:
+    """Group failures by their check, and name the variants."""
     for check, members in _by(failures, lambda failure: failure.case.check):
-        variants = dict(_by(members, lambda failure: failure.case.variant))
-        if check == "keys" and variants.keys() >= KEYLESS:
+        variants = list(dict.fromkeys(failure.case.variant for failure in members))
+        if check == "keys" and set(variants) >= KEYLESS:
             yield "keys: no key is needed", members
-        elif check == "keys" and WRONG_KEY in variants and not KEYLESS & variants.keys():
+        elif check == "keys" and WRONG_KEY in variants:
             yield "keys: any key is valid", members
         elif len(variants) > MAX_VARIANTS:
             yield f"{check}: several variants", members
         else:
-            for variant, those in variants.items():
-                yield f"{check}: {variant}", those
+            yield f"{check}: {'; '.join(variants)}".removesuffix(": "), members
 
 
-def _by_feature(failures: Sequence[Failure], passed: Sequence[Case]) -> Groups:
-    """Group failures by the smallest set of features that no passed case has."""
+def _by_feature(
+    failures: Sequence[Failure], passed: Sequence[Case]
+) -> Generator[Group, None, list[Failure]]:
+    """Group failures by the smallest set of features that no passed case has.
+
+    Return the failures that have no such set.
+    """
     passed_features = [set(case.features.items()) for case in passed if case.features]
-    rest = sorted(failures, key=_size)
-    budget = MAX_EXPLANATIONS
-    while rest and budget:
-        names = _explanation(rest[0].case.features, passed_features)
+    explained: list[tuple[Features, list[Failure]]] = []
+    unexplained: list[Failure] = []
+    # Generated values are the least likely to be what fails.
+    rest = sorted(failures, key=lambda each: (each.case.check == GENERATED, _size(each)))
+    while rest and len(explained) < MAX_EXPLANATIONS:
+        first = rest[0]
+        names = _explanation(first.case.features, passed_features)
         if names is None:
-            break
-        budget -= 1
-        wanted = {(name, rest[0].case.features[name]) for name in names}
-        members = [each for each in rest if wanted <= set(each.case.features.items())]
-        yield _described(wanted), members
-        rest = [each for each in rest if each not in members]
-    if rest:
-        yield "no common property", rest
+            unexplained.append(rest.pop(0))
+            continue
+        wanted = frozenset((name, first.case.features[name]) for name in names)
+        explained.append((wanted, [e for e in rest if wanted <= set(e.case.features.items())]))
+        rest = [each for each in rest if not wanted <= set(each.case.features.items())]
+    for _, same in _by(explained, lambda each: frozenset(_base(name) for name, _ in each[0])):
+        members = [failure for _, found in same for failure in found]
+        yield _described(features for features, _ in same), members
+    unexplained += rest
+    plain = [failure for failure in unexplained if not failure.case.variant]
+    if plain:
+        yield "no common property", plain
+    return [failure for failure in unexplained if failure.case.variant]
+
+
+def _base(name: str) -> str:
+    """Return the property that a feature describes."""
+    return name.partition("[")[0].partition(" ")[0]
 
 
 def _explanation(

@@ -129,21 +129,18 @@ def mixed_up(
 ) -> Iterator[tuple[str, Violation]]:
     """Yield the ids of tasks that have another task's picture.
 
-    Tasks of one kind differ only in their text. If all of them have the same picture, it may be a
-    placeholder.
+    `kinds` has the tasks whose texts differ. Those with a kind differ in nothing else. If they all
+    have the same picture, it may be a placeholder.
     """
-    for kind in dict.fromkeys(kinds.values()):
-        tasks = [task for task in pictures if kinds[task] == kind and kind]
-        owners: dict[bytes, str] = {}
-        for task in tasks:
-            other = owners.setdefault(pictures[task].content, task)
-            if other != task:
-                is_placeholder = len({pictures[each].content for each in tasks}) == 1
-                text = f"returns the image of task {other} for task {task}, with another prompt"
-                yield (
-                    task,
-                    Violation("response", text, "image of another task", is_warning=is_placeholder),
-                )
+    contents = {task: pictures[task].content for task in kinds}
+    is_placeholder = len({content for task, content in contents.items() if kinds[task]}) <= 1
+    owners: dict[bytes, str] = {}
+    for task, content in contents.items():
+        other = owners.setdefault(content, task)
+        if other != task:
+            text = f"returns the image of task {other} for task {task}, which has another prompt"
+            detail = "image of another task"
+            yield task, Violation("response", text, detail, is_warning=is_placeholder)
 
 
 def _strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import attrs
 from attrs import frozen
@@ -57,6 +58,11 @@ class Plan:
         """The number of submissions that a server that conforms may accept and charge."""
         return sum(case.may_cost for case in self.cases())
 
+    def rule_properties(self) -> dict[str, str]:
+        """Return the id of each rule, and the property that it concerns; empty if several."""
+        found = {rule.id: set(_properties(rule.schema.schema)) for rule in self.contract.rules}
+        return {rule: names.pop() if len(names) == 1 else "" for rule, names in found.items()}
+
     def ratios(self, operation: Operation) -> Sequence[str]:
         """Return the aspect ratios of images that a request may ask for."""
         schema = operation.request.schema if operation.request else {}
@@ -69,6 +75,17 @@ class Plan:
             ),
             [],
         )
+
+
+def _properties(node: Any) -> Iterator[str]:
+    """Yield the names of the properties that a schema mentions."""
+    if isinstance(node, Mapping):
+        yield from node.get("properties", {})
+        yield from node.get("required", [])
+    for child in (
+        node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
+    ):
+        yield from _properties(child)
 
 
 def make_plan(contract: Contract, seed: int, *, thorough: bool = False) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import html
 import itertools
 import json
@@ -19,6 +20,7 @@ from mountsea_banana.contract import Operation, resolve
 
 from ._case import COMBINATIONS, VALID_BODIES, Case
 from ._causes import Cause
+from ._har import har
 from ._oracle import Verdict
 from ._run import Outcome
 from ._transport import Response
@@ -42,12 +44,14 @@ def verdict(outcome: Outcome, new: Sequence[Cause]) -> tuple[int, str]:
     return 0, "the server conforms to the contract"
 
 
-def terminal_lines(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause]) -> Iterator[str]:
-    """Yield the lines of the report for a terminal."""
+def terminal_lines(
+    outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], folder: Path
+) -> Iterator[str]:
+    """Yield the lines of the report for a terminal. `folder` has the other reports."""
     for cause in new:
         yield ""
         yield f"FAIL  {cause.title}"
-        for name, value in details(cause, outcome.base_url):
+        for name, value in details(cause, outcome.base_url, folder):
             yield f"      {name:<9} {value}"
     for cause in known:
         yield f"known {cause.title}"
@@ -74,8 +78,11 @@ def summary(outcome: Outcome) -> str:
     )
 
 
-def details(cause: Cause, base_url: str) -> Iterator[tuple[str, str]]:
-    """Yield labels and values that describe a cause and how to reproduce it."""
+def details(cause: Cause, base_url: str, folder: Path = Path()) -> Iterator[tuple[str, str]]:
+    """Yield labels and values that describe a cause and how to reproduce it.
+
+    `folder` is where `write_bodies` writes.
+    """
     first = cause.smallest
     request = first.case.request
     task = first.task or "TASK_ID"
@@ -91,7 +98,7 @@ def details(cause: Cause, base_url: str) -> Iterator[tuple[str, str]]:
         yield "response", _describe_response(first.response)
     count = len(cause.failures)
     yield "count", "1 request" if count == 1 else f"{count:,} requests; this is the smallest"
-    yield "repeat", request.curl(base_url, task)
+    yield "repeat", request.curl(base_url, task, str(folder / body_file(cause)))
     yield "id", cause.id
 
 
@@ -104,16 +111,35 @@ _REQUIREMENTS = {
 }
 
 
+def body_file(cause: Cause) -> str:
+    """Return the name of the file with the body of a cause's smallest request."""
+    digest = hashlib.sha256(cause.smallest.case.request.body or b"").hexdigest()
+    return f"body-{digest[:12]}.json"
+
+
+def write_bodies(causes: Iterable[Cause], folder: Path) -> None:
+    """Write the request bodies that are too long for a command line to files of their own."""
+    for cause in causes:
+        request = cause.smallest.case.request
+        if request.needs_file and request.body is not None:
+            _write(folder / body_file(cause), request.body)
+
+
+def write_har(causes: Iterable[Cause], base_url: str, path: Path) -> None:
+    """Write the failing exchanges as HAR."""
+    _write(path, har(causes, base_url))
+
+
 def write_junit(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], path: Path) -> None:
     """Write JUnit XML, with a test for each check of an operation and a test for each cause."""
     failed = {(c.smallest.case.operation.name, c.smallest.case.check) for c in new}
-    counts = Counter((case.operation.name, case.check) for case, _ in outcome.sent)
+    checks = {(case.operation.name, case.check) for case, _ in outcome.sent}
     suite = ET.Element("testsuite", name="contract", time=f"{outcome.seconds:.3f}")
-    for (operation, check), count in sorted(counts.items()):
-        if (operation, check) not in failed:
-            ET.SubElement(
-                suite, "testcase", classname=operation, name=f"{check} ({count} requests)"
-            )
+    properties = ET.SubElement(suite, "properties")
+    for name, value in (("requests", len(outcome.sent)), ("submissions", outcome.accepted)):
+        ET.SubElement(properties, "property", name=name, value=str(value))
+    for operation, check in sorted(checks - failed):
+        ET.SubElement(suite, "testcase", classname=operation, name=check)
     for cause in (*new, *known):
         test = ET.SubElement(
             suite, "testcase", classname=cause.smallest.case.operation.name, name=cause.id
@@ -123,7 +149,7 @@ def write_junit(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], 
             ET.SubElement(test, "failure", message=_xml(cause.title)).text = _xml("\n".join(lines))
         else:
             ET.SubElement(test, "skipped", message="known violation, listed in the baseline")
-    suite.set("tests", str(len(suite)))
+    suite.set("tests", str(len(suite.findall("testcase"))))
     suite.set("failures", str(len(new)))
     suite.set("skipped", str(len(known)))
     _write(path, ET.tostring(suite, encoding="utf-8", xml_declaration=True))

@@ -146,9 +146,11 @@ class Run:
         self._check_connections()
         self._sample_tasks()
         self._follow(self._task_timeout)
+        self._poll_again()
         self._poll_as_others()
         self._compare_pictures()
-        causes = self._confirm(_causes.group(self._failures, self._passed()))
+        rules = self._plan.rule_properties()
+        causes = self._confirm(_causes.group(self._failures, self._passed(), rules))
         return Outcome(
             plan=self._plan,
             base_url=self._server.base_url,
@@ -168,12 +170,12 @@ class Run:
         statuses: set[int] = set()
         for request in self._plan.probes:
             response = self._server.send(request)
-            if response.status == 0:
-                raise CannotTest(
-                    f"no response from {base_url}: {response.fault}; start the server or correct "
-                    "--base-url"
-                )
             statuses.add(response.status)
+        if statuses == {0}:
+            raise CannotTest(
+                f"no response from {base_url}: {response.fault}; start the server or correct "
+                "--base-url"
+            )
         if statuses and statuses <= {401, 403}:
             raise CannotTest(
                 f"{base_url} rejects the key in MOUNTSEA_API_KEY with status {max(statuses)}: set "
@@ -221,7 +223,7 @@ class Run:
         sent = [(case, response, task if "{task}" in case.request.target else "")]
         created = self._created_task(case, response)
         poll = self._plan.poll
-        if created and poll:
+        if created and poll and case.is_submission:
             request = _poll_request(poll, Task(created, case))
             sent.append((poll, self._server.send(request, task=created), created))
         return sent
@@ -288,7 +290,7 @@ class Run:
     def _violations(self, case: Case, response: Response, task: str) -> Iterator[Violation]:
         created = self._created_task(case, response)
         is_duplicate = created in self._tasks
-        if created and not is_duplicate:
+        if created and not is_duplicate and case.is_submission:
             self._tasks[created] = Task(created, case)
             if case.check == TASKS or not case.operation.request:
                 self._followed_tasks.append(self._tasks[created])
@@ -397,9 +399,21 @@ class Run:
                 )
                 self._fail(case, response, Violation("connection", text), "")
 
+    def _poll_again(self) -> None:
+        """Poll every followed task a last time, as a final status stays final."""
+        poll = self._plan.poll
+        for task in self._followed_tasks if poll and not self._stopped else ():
+            assert poll is not None  # noqa: S101 - for the type checker
+            response = self._server.send(_poll_request(poll, task), task=task.id)
+            self._record([(poll, response, task.id)])
+
     def _sample_tasks(self) -> None:
         """Follow some of the other tasks too."""
-        rest = [task for task in self._tasks.values() if task not in self._followed_tasks]
+        rest = [
+            task
+            for task in self._tasks.values()
+            if task.submission.verdict is Verdict.ACCEPT and task not in self._followed_tasks
+        ]
         choice = random.Random(self._plan.seed)  # noqa: S311
         self._followed_tasks += choice.sample(rest, min(MAX_SAMPLED_TASKS, len(rest)))
 
@@ -444,7 +458,8 @@ class Run:
 
     def _compare_pictures(self) -> None:
         poll = self._plan.poll
-        kinds = {task: self._tasks[task].submission.variant for task in self._pictures}
+        submissions = {task: self._tasks[task].submission for task in self._pictures}
+        kinds = {task: each.variant for task, each in submissions.items() if each.check == TASKS}
         for task, violation in _pictures.mixed_up(self._pictures, kinds):
             assert poll is not None  # noqa: S101 - there are no pictures without polls
             self._fail(poll, _NOT_SENT, violation, task)
@@ -465,7 +480,7 @@ class Run:
                 if all(each.kind != kind for each in violations(first.case, response)):
                     cause = cause.as_intermittent()
             confirmed.append(cause)
-        return _causes.merge(confirmed)
+        return _causes.join(confirmed)
 
 
 def _poll_request(poll: Case, task: Task) -> Request:

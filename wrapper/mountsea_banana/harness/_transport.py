@@ -67,11 +67,11 @@ class Server:
             response = self._send(request, task)
         return response
 
-    def send_both(self, first: Request, second: Request, *, task: str = "unknown") -> Response:
+    def send_both(self, first: Request, second: Request) -> Response:
         """Send two requests on one new connection; return the response to the second."""
         self._drop()
-        self._send(first, task)
-        return self._send(second, task)
+        self._send(first, "unknown", keeps=True)
+        return self._send(second, "unknown")
 
     def redact(self, text: bytes) -> bytes:
         """Return what the server sent without the keys, in case it echoes them."""
@@ -95,18 +95,20 @@ class Server:
         self._connections.clear()
         self._local = threading.local()
 
-    def _send(self, request: Request, task: str) -> Response:
+    def _send(self, request: Request, task: str, *, keeps: bool = False) -> Response:
         placeholders = {**self._placeholders, "{task}": quote(task, safe="")}
         target = self._prefix + _substitute(request.target, placeholders)
         headers = {name: _substitute(value, placeholders) for name, value in request.headers}
         is_reused = self._connection().sock is not None
-        response = self._exchange(request, target, headers)
+        response = self._exchange(request, target, headers, keeps=keeps)
         # A server may close an idle connection at any time, so retry on a new one.
         if is_reused and response.fault.startswith("the connection was closed"):
             response = self._exchange(request, target, headers)
         return response
 
-    def _exchange(self, request: Request, target: str, headers: Mapping[str, str]) -> Response:
+    def _exchange(
+        self, request: Request, target: str, headers: Mapping[str, str], *, keeps: bool = False
+    ) -> Response:
         connection = self._connection()
         try:
             is_chunked = "Transfer-Encoding" in headers
@@ -123,7 +125,7 @@ class Server:
             return Response(0, fault=_fault(error, self._timeout))
         # A server may refuse a request without reading its body, which then precedes the next
         # request on the connection. Another check is for that.
-        is_unread = request.body is not None and response.status in UNREAD_STATUSES
+        is_unread = request.body is not None and response.status in UNREAD_STATUSES and not keeps
         if not is_complete or is_unread or "close" in headers.get("Connection", ""):
             self._drop()
         response_headers = {name.lower(): value for name, value in response.getheaders()}

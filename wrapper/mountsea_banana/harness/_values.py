@@ -92,6 +92,10 @@ TEXTS: Mapping[str, str] = {
 }
 
 
+# Half a character, which many servers cannot repeat in an error message.
+ODD_TEXTS = frozenset({"a lone surrogate"})
+
+
 def is_text(schema: Mapping[str, Any]) -> bool:
     """Return whether the property is free text."""
     return schema.get("type") == "string" and not schema.keys() & {"enum", "format"}
