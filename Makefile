@@ -8,7 +8,7 @@ VENV := .venv
 READY := $(VENV)/ready
 RUN := $(VENV)/bin/python
 # Tests that coverage would slow down most, or that run in their own processes.
-UNCOVERED := tests/contract/test_harness.py tests/test_money.py tests/test_docs.py
+UNCOVERED := tests/contract/test_harness.py tests/servers tests/test_money.py tests/test_docs.py
 PYTEST := $(VENV)/bin/pytest -q --numprocesses auto --dist worksteal
 
 help: ## list the targets

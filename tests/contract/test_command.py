@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from mountsea_banana.contract import Contract
 from mountsea_banana.harness import __main__ as command
@@ -75,7 +76,7 @@ def test_the_mock_conforms_to_the_contract(
 def test_a_violated_rule_is_shown_with_its_sentence_and_a_command_that_repeats_the_request(
     tmp_path: Path, small_plan: None, api_keys: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with server_of("accepts wide ratios with pro") as server:
+    with server_of("accepts wide ratios with every model") as server:
         assert run(tmp_path, "--base-url", server.url) == 1
         output = capsys.readouterr().out
         line = next(each for each in output.splitlines() if each.strip().startswith("repeat"))
@@ -397,8 +398,14 @@ def test_curl_gets_the_key_and_its_variants_from_the_shell(shell: str) -> None:
 
 
 def test_a_body_that_is_too_long_for_a_command_line_is_in_a_file(
-    tmp_path: Path, small_plan: None, api_keys: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    api_keys: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    long = [case for case in the_plan().cases() if case.check == "edge cases"]
+    plan = attrs.evolve(a_small_plan(), groups=(tuple(long),))
+    monkeypatch.setattr("mountsea_banana.harness._plan.make_plan", lambda *_, **__: plan)
     with server_of("fails on long prompts") as server:
         assert run(tmp_path, "--base-url", server.url) == 1
     output = capsys.readouterr().out

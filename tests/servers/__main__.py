@@ -78,7 +78,9 @@ def main() -> int:
             counts.single += len(causes) == 1
             new = [each.id for each in outcome.warnings if each.id not in known] if outcome else []
             counts.warned += bool(new and not causes)
-            said = "; ".join(cause.id for cause in causes) or "; ".join(new) or "missed"
+            said = "; ".join([*(cause.id for cause in causes), *new])
+            missing = outcome.missing if outcome else "it cannot be tested"
+            said = said or (f"inconclusive: {missing}" if missing else "missed")
             print(name, defect.title, len(causes), said, sep=" | ", flush=True)
     for name, counts in totals.items():
         print(f"{name}: {counts}")

@@ -315,8 +315,8 @@ AIOHTTP = (
     ),
     Defect(
         "adds a model of its own",
-        '"nano-banana-fast", "nano-banana-pro", "nano-banana-2"]},\n        "resolution"',
-        '"nano-banana-fast", "nano-banana-pro", "nano-banana-2", "nano-banana"]},\n        "resolution"',
+        '"nano-banana-2"]},\n        "resolution"',
+        '"nano-banana-2", "nano-banana"]},\n        "resolution"',
     ),
     Defect(
         "rejects charset parameters",
@@ -456,7 +456,10 @@ FALCON = (
     Defect(
         "answers an unknown task with 200 and failed",
         "task = self._tasks.find(task_id)\n        if",
-        'try:\n            task = self._tasks.find(task_id)\n        except falcon.HTTPNotFound:\n            resp.media = {"taskId": task_id, "status": "failed"}\n            return\n        if',
+        "try:\n            task = self._tasks.find(task_id)\n"
+        "        except falcon.HTTPNotFound:\n"
+        '            resp.media = {"taskId": task_id, "status": "failed"}\n'
+        "            return\n        if",
     ),
     Defect("answers 202 to a submission", "resp.status = 201", "resp.status = 202"),
     Defect("sends null for the errorMessage", '"errorMessage": ""', '"errorMessage": None'),
@@ -521,8 +524,8 @@ TORNADO = (
     ),
     Defect(
         "answers refusals with 200",
-        "def write_error(self, status_code: int, **kwargs: Any) -> None:",
-        "def write_error(self, status_code: int, **kwargs: Any) -> None:\n        self.set_status(200)",
+        'self.finish({"errorMessage": self._reason})',
+        'self.set_status(200)\n        self.finish({"errorMessage": "refused"})',
     ),
     Defect("shows tasks to other accounts", " or task.key != self.key", ""),
     Defect("never completes a task", '"processing" if age < 0.02 else "completed"', '"processing"'),

@@ -24,6 +24,7 @@ MAX_EXPLANATIONS = 12
 MIN_TOTAL = 20
 # A server that responds wrongly to more kinds of invalid body does so to all that reach it.
 MAX_KINDS = 2
+MANY = "many kinds of invalid body"
 EVERYWHERE = "every operation"
 UNEVEN = "uneven"
 KEYLESS = {"no Authorization header", "an empty key"}
@@ -105,6 +106,9 @@ def group(
     by_operation: dict[str, list[Case]] = defaultdict(list)
     for case in passed:
         by_operation[case.operation.name].append(case)
+    if len(failures) >= MIN_TOTAL and not by_operation:
+        kind = failures[0].violation.kind
+        return [_cause(EVERYWHERE, kind, "every request", list(failures))]
     causes: list[Cause] = []
     for (name, kind, _), members in _by(failures, _subject):
         for reason, found in _grouped(kind, members, by_operation[name], rules):
@@ -210,7 +214,11 @@ def _grouped(
     described = decided or described
     unexplained = [each for each in failures if not each.case.features]
     if all(each.case.verdict is Verdict.REJECT for each in described):
-        yield from _by_reason(kind, described, refused, rules)
+        for reason, members in _by_reason(kind, described, refused, rules):
+            if reason == MANY:
+                members += [each for each in unexplained if each.case.check != "keys"]
+                unexplained = [each for each in unexplained if each.case.check == "keys"]
+            yield reason, members
     else:
         accepted = [case for case in passed if case.verdict is Verdict.ACCEPT]
         unexplained += yield from _by_feature(described, accepted if kind == "rejected" else passed)
@@ -253,7 +261,7 @@ def _by_reason(
     if len(named) > MAX_KINDS:
         is_prose = all(name in rules for name, _ in named)
         yield (
-            "the rules from the prose" if is_prose else "many kinds of invalid body",
+            "the rules from the prose" if is_prose else MANY,
             list(failures),
         )
     else:

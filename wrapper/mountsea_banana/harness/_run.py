@@ -223,7 +223,7 @@ class Run:
         sent = [(case, response, task if "{task}" in case.request.target else "")]
         created = self._created_task(case, response)
         poll = self._plan.poll
-        if created and poll and case.is_submission:
+        if created and poll and case.verdict is not Verdict.REJECT and case.is_submission:
             request = _poll_request(poll, Task(created, case))
             sent.append((poll, self._server.send(request, task=created), created))
         return sent
@@ -365,6 +365,9 @@ class Run:
             case = _requests.foreign_poll(poll.operation, poll.request, bearer)
             return case, self._server.send(case.request, task=task.id), task.id
 
+        if self._connections == 1:
+            self._record([ask(pair) for pair in asked])
+            return
         with ThreadPoolExecutor(self._connections) as pool:
             self._record(list(pool.map(ask, asked)))
 

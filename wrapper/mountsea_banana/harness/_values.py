@@ -178,6 +178,7 @@ def near_misses(member: str) -> Iterator[str]:
         f"{member} ",
         f"{member}\n",
         member[:-1],
+        member.rpartition("-")[0] or member,
         member[1:],
         f"{member}0",
         f"{member},{member}",

@@ -42,6 +42,7 @@ def _violations(case: Case, response: Response) -> Iterator[Violation]:
     status = response.status
     succeeded = 200 <= status < 300
     is_documented_method = case.request.method == case.operation.method
+    is_error_as_success = succeeded and is_documented_method and not _succeeds(case, response)
     if status == 429:
         return  # The server is still rate limiting after all retries, which is not a violation.
     if status == 0:
@@ -50,7 +51,7 @@ def _violations(case: Case, response: Response) -> Iterator[Violation]:
     elif status >= 500 and status not in case.rejection_statuses:
         yield Violation("failed", f"responds with {status}")
     elif case.verdict is Verdict.REJECT:
-        if succeeded and not _succeeds(case, response):
+        if is_error_as_success:
             yield Violation("answered", f"responds with {status} to a request that it refuses")
         elif succeeded:
             yield Violation("accepted", f"responds with {status} instead of rejecting the request")
@@ -60,6 +61,8 @@ def _violations(case: Case, response: Response) -> Iterator[Violation]:
             expected = "401 or 403" if 401 in case.rejection_statuses else "a 4xx status"
             text = f"responds with {status} instead of {expected}"
             yield Violation("wrong status", text, is_warning=400 <= status < 500)
+    elif case.verdict is Verdict.UNSPECIFIED and is_error_as_success:
+        yield Violation("answered", f"responds with {status} to a request that it refuses")
     elif case.verdict is Verdict.ACCEPT and case.operation.is_poll and status in NOT_FOUND:
         yield Violation("lost", f"responds with {status} to a poll of a task that it has created")
     elif not is_documented_method:
