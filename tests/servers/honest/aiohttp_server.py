@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 WIDE = ["1:4", "4:1", "1:8", "8:1"]
+RATIOS = ["21:9", "1:1", "4:3", "3:2", "2:3", "5:4", "4:5", "3:4", "16:9", "9:16", *WIDE]
 SCHEMA = {
     "type": "object",
     "required": ["prompt", "action"],
@@ -31,21 +32,7 @@ SCHEMA = {
                 "pattern": "^[hH][tT][tT][pP][sS]?://([^/?#@]*@)?[^/?#@:]",
             },
         },
-        "aspect_ratio": {
-            "enum": [
-                "21:9",
-                "1:1",
-                "4:3",
-                "3:2",
-                "2:3",
-                "5:4",
-                "4:5",
-                "3:4",
-                "16:9",
-                "9:16",
-                *WIDE,
-            ]  # fmt: skip
-        },
+        "aspect_ratio": {"enum": RATIOS},
         "model": {"enum": ["nano-banana-fast", "nano-banana-pro", "nano-banana-2"]},
         "resolution": {"enum": ["1K", "2K", "4K"]},
     },
