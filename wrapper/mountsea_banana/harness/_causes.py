@@ -100,8 +100,8 @@ def group(
 ) -> list[Cause]:
     """Return the causes of failures.
 
-    `passed` yields the cases without a failure. `rules` has the id of each rule, and the property
-    that it concerns if there is only one.
+    `passed` yields the cases without a failure. `rules` has the id of each rule, and the properties
+    that it concerns.
     """
     by_operation: dict[str, list[Case]] = defaultdict(list)
     for case in passed:
@@ -277,10 +277,12 @@ def _renamed(groups: Iterable[Group], rename: Callable[[str], str]) -> list[Grou
 
 
 def _property_of(reason: str, rules: Mapping[str, str]) -> str:
-    """Return the only property that a reason is about; empty if there are several."""
-    parts = re.split(r" \+ |, ", reason)
-    names = {rules.get(part, re.split(r":| = |\[| length| with ", part)[0]) for part in parts}
-    return names.pop() if len(names) == 1 else ""
+    """Return the property, or the properties, that a reason is about."""
+    names: set[str] = set()
+    for part in re.split(r" \+ |, ", reason):
+        own = re.split(r":| = |\[| length| with ", part)[0]
+        names |= {*rules.get(part, own).split(" and ")}
+    return " and ".join(sorted(names))
 
 
 def _keyword_of(reason: str) -> str:

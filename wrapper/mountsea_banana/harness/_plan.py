@@ -59,9 +59,11 @@ class Plan:
         return sum(case.may_cost for case in self.cases())
 
     def rule_properties(self) -> dict[str, str]:
-        """Return the id of each rule, and the property that it concerns; empty if several."""
-        found = {rule.id: set(_properties(rule.schema.schema)) for rule in self.contract.rules}
-        return {rule: names.pop() if len(names) == 1 else "" for rule, names in found.items()}
+        """Return the id of each rule, and the names of the properties that it concerns."""
+        return {
+            rule.id: " and ".join(sorted({*_properties(rule.schema.schema)}))
+            for rule in self.contract.rules
+        }
 
     def ratios(self, operation: Operation) -> Sequence[str]:
         """Return the aspect ratios of images that a request may ask for."""

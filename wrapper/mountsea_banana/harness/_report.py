@@ -27,6 +27,7 @@ from ._transport import Response
 
 MAX_SHOWN_CHARACTERS = 300
 MAX_SHOWN_VARIANTS = 8
+_MATRIX_CHECKS = (COMBINATIONS, VALID_BODIES)
 
 
 def verdict(outcome: Outcome, new: Sequence[Cause]) -> tuple[int, str]:
@@ -198,11 +199,18 @@ def _rules(outcome: Outcome) -> Iterator[str]:
     sole_violations = outcome.sole_violations()
     sent = [case.expectation for case, _ in outcome.sent if case.operation.request]
     valid = sum(each.verdict is Verdict.ACCEPT for each in sent)
+    accepted = Counter(
+        next(iter(failure.case.expectation.reasons))
+        for cause in outcome.causes
+        for failure in cause.failures
+        if failure.violation.kind == "accepted" and len(failure.case.expectation.reasons) == 1
+    )
     for rule in outcome.plan.contract.rules:
         violated = sum(rule.id in each.violated_rules for each in sent)
         yield (
             f"<tr><td><code>{rule.id}</code></td><td>{html.escape(rule.sentence)}</td>"
-            f"<td>{valid:,}</td><td>{sole_violations[rule.id]:,}</td><td>{violated:,}</td></tr>"
+            f"<td>{valid:,}</td><td>{sole_violations[rule.id]:,}</td><td>{violated:,}</td>"
+            f"<td>{accepted[rule.id]:,}</td></tr>"
         )
 
 
@@ -240,13 +248,13 @@ def _matrix(outcome: Outcome, operation: Operation) -> Iterator[str]:
     responses = {id(case): response for case, response in outcome.sent}
     chosen: dict[tuple[str, ...], Case] = {}
     for case in outcome.plan.cases():
-        if case.check in (COMBINATIONS, VALID_BODIES) and case.operation is operation:
+        if case.check in _MATRIX_CHECKS and case.operation is operation:
             place = tuple(case.features.get(name, "absent") for name in (*rows, column))
             if place not in chosen or _rank(case) < _rank(chosen[place]):
                 chosen[place] = case
     cells = {place: (case, responses.get(id(case))) for place, case in chosen.items()}
     for failure in (failure for cause in outcome.causes for failure in cause.failures):
-        if failure.case.operation is operation and failure.case.features:
+        if failure.case.operation is operation and failure.case.check in _MATRIX_CHECKS:
             place = tuple(failure.case.features.get(name, "absent") for name in (*rows, column))
             cells[place] = failure.case, failure.response
     head = "".join(f"<th>{html.escape(value.strip(chr(34)))}</th>" for value in enums[column])
