@@ -534,7 +534,9 @@ DEFECTS: dict[str, API | Wrap] = {
     "fails on an unknown task": lambda app: On(
         app, lambda r: "unknown" in r.url.query, PlainTextResponse("oops", 500)
     ),
-    "fails on one request in a hundred": lambda app: EveryNth(app, PlainTextResponse("oops", 502)),
+    "fails on one request in a hundred": lambda app: On(
+        EveryNth(app, PlainTextResponse("oops", 502)), lambda r: "/images/" in r.url.path, app
+    ),
     "fails on one request in three hundred": lambda app: EveryNth(
         app, PlainTextResponse("oops", 500), 300
     ),

@@ -25,6 +25,7 @@ MIN_TOTAL = 20
 # A server that responds wrongly to more kinds of invalid body does so to all that reach it.
 MAX_KINDS = 2
 MANY = "many kinds of invalid body"
+PROSE = "the rules from the prose"
 EVERYWHERE = "every operation"
 UNEVEN = "uneven"
 KEYLESS = {"no Authorization header", "an empty key"}
@@ -252,18 +253,16 @@ def _by_reason(
     named = _renamed(named, lambda reason: _property_of(reason, rules))
     named = _renamed(named, _keyword_of)
     if len(named) > 1 or (named and kind != "accepted"):
-        violated = frozenset[str]().union(*groups)
-        comparable = [case for case in refused if case.expectation.reasons <= violated]
-        common = _common_features(failures, comparable)
+        if kind == "accepted":
+            violated = frozenset[str]().union(*groups)
+            refused = [case for case in refused if case.expectation.reasons <= violated]
+        common = _common_features(failures, refused)
         if common:
             yield _described([common]), list(failures)
             return
     if len(named) > MAX_KINDS:
         is_prose = all(name in rules for name, _ in named)
-        yield (
-            "the rules from the prose" if is_prose else MANY,
-            list(failures),
-        )
+        yield PROSE if is_prose else MANY, list(failures)
     else:
         yield from named
 
