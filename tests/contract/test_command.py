@@ -658,3 +658,19 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
     with MockServer() as server:
         run(tmp_path, "--base-url", server.url)
     assert "\ncontract: 100 of about" in capsys.readouterr().err
+
+
+def test_a_key_that_is_too_short_to_be_secret_stays_in_the_reports() -> None:
+    server = Server("http://127.0.0.1:1", {"{key}": "a", "{other}": "a-second-key"})
+    assert server.redact(b"a second key: a-second-key") == b"a second key: {other}"
+
+
+def test_a_passed_run_has_a_short_summary(
+    tmp_path: Path, small_plan: None, api_keys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    with MockServer() as server:
+        assert run(tmp_path, "--base-url", server.url) == 0
+    assert page.read_text().startswith("### Contract tests: the server conforms to the contract")
+    assert "####" not in page.read_text()

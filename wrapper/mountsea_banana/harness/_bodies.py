@@ -368,5 +368,7 @@ def _body(names: Mapping[str, Any], values: Any) -> Body:
 
 
 def _value_pairs(body: Body) -> set[tuple[object, ...]]:
+    """Return every value of a body, and every pair of values."""
     values = [(name, repr(value)) for name, value in sorted(body.items())]
-    return {(value,) for value in values} | set(itertools.combinations(values, 2))
+    sizes = (itertools.combinations(values, size) for size in (1, 2))
+    return {*itertools.chain.from_iterable(sizes)}

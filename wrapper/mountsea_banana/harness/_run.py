@@ -167,13 +167,11 @@ class Run:
     def _check_server(self) -> None:
         """Raise CannotTest if the server does not respond or rejects a key."""
         base_url = self._server.base_url
-        statuses: set[int] = set()
-        for request in self._plan.probes:
-            response = self._server.send(request)
-            statuses.add(response.status)
+        responses = [self._server.send(request) for request in self._plan.probes]
+        statuses = {response.status for response in responses}
         if statuses == {0}:
             raise CannotTest(
-                f"no response from {base_url}: {response.fault}; start the server or correct "
+                f"no response from {base_url}: {responses[0].fault}; start the server or correct "
                 "--base-url"
             )
         if statuses and statuses <= {401, 403}:
