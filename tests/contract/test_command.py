@@ -19,6 +19,7 @@ import pytest
 from mountsea_banana.contract import Contract
 from mountsea_banana.harness import __main__ as command
 from mountsea_banana.harness._case import Request
+from mountsea_banana.harness._lifecycle import Task, body_of
 from mountsea_banana.harness._plan import make_plan
 from mountsea_banana.harness._transport import Response, Server
 from mountsea_banana.harness._verify import response_violations, violations
@@ -674,3 +675,19 @@ def test_a_passed_run_has_a_short_summary(
         assert run(tmp_path, "--base-url", server.url) == 0
     assert page.read_text().startswith("### Contract tests: the server conforms to the contract")
     assert "####" not in page.read_text()
+
+
+def test_a_rejection_with_another_4xx_status_is_only_a_warning() -> None:
+    case = next(case for case in the_plan().cases() if case.variant == "no Authorization header")
+    assert [each.is_warning for each in violations(case, Response(404))] == [True]
+    assert [each.is_warning for each in violations(case, Response(302))] == [False]
+
+
+def test_a_snapshot_without_a_status_says_nothing_about_its_task() -> None:
+    task = Task("a", the_plan().tasks[0])
+    assert list(task.observe(Response(200, {}, b'{"taskId": "a"}'))) == []
+    assert not task.is_settled
+
+
+def test_a_body_that_is_not_json_has_no_properties() -> None:
+    assert body_of(Request("POST", "/", body=b"{")) == {}
