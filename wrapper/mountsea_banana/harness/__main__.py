@@ -134,7 +134,7 @@ def _main(options: argparse.Namespace) -> int:
             budget = _budget(wanted, base_url, is_ours=options.base_url is None)
             plan = _plan.make_plan(contract, options.seed, thorough=options.thorough)
             _print_status(_cost(plan.cost, budget))
-            total = plan.size
+            total = plan.size + plan.cost  # each accepted submission is polled
             is_local = is_loopback(urlsplit(base_url).hostname or "")
             run = Run(
                 plan,
