@@ -120,7 +120,7 @@ def assert_no_key(error: BaseException) -> None:
 @pytest.fixture
 def join_workers(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return a function that waits until every worker thread that the test started has ended."""
-    monkeypatch.setattr(_threads, "_idle", [])
+    _threads._idle.clear()  # the workers of other tests end by themselves
     monkeypatch.setattr(_threads, "IDLE_SECONDS", 0.01)
     before = set(threading.enumerate())
 
@@ -675,7 +675,6 @@ def test_one_worker_thread_is_reused(
                     break
                 threading.Event().wait(0.001)
     assert len(started) == 1
-    started[0].jobs.put(lambda: setattr(_threads, "IDLE_SECONDS", 0.01))
 
 
 @either
