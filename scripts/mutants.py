@@ -43,7 +43,7 @@ from cosmic_ray.work_db import use_db  # type: ignore[import-untyped]
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path("wrapper/mountsea_banana")
 WORKERS = 2
-TEST_SECONDS = 20
+TEST_SECONDS = 30
 """A mutant with which one test takes longer counts as killed."""
 SECONDS = 300.0
 """A mutant with which all its tests take longer counts as killed."""
