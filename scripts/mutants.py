@@ -7,38 +7,56 @@ their tests, and explains the mutants that no test can catch.
 
 Exit code: 0 if every mutant was killed or is explained; 1 if another one survived (its diff is
 printed), or if an explanation no longer applies; 2 if a module is unknown or the tests fail on
-unchanged code.
+unchanged code; 130 if interrupted.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import os
+import queue
+import shlex
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
+import threading
+import time
 import tomllib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cosmic_ray.commands  # type: ignore[import-untyped]
 from attrs import evolve, frozen
 from cosmic_ray.mutating import mutate_code  # type: ignore[import-untyped]
+from cosmic_ray.operators.exception_replacer import (  # type: ignore[import-untyped]
+    ExceptionReplacer,
+)
 from cosmic_ray.plugins import get_operator  # type: ignore[import-untyped]
-from cosmic_ray.testing import run_tests  # type: ignore[import-untyped]
 from cosmic_ray.work_db import use_db  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path("wrapper/mountsea_banana")
 WORKERS = 2
-TIMEOUT = 60.0
-"""Seconds for the tests of one mutant. A mutant that takes longer counts as killed."""
+TEST_SECONDS = 30
+"""A mutant with which one test takes longer counts as killed."""
+SECONDS = 300.0
+"""A mutant with which all its tests take longer counts as killed."""
+
+# The test that caught the previous mutant runs first, because it often catches the next one too.
+PYTEST = (
+    f"{sys.executable} -m pytest -x -q --failed-first -p pytest_mountsea_banana "
+    f"-o faulthandler_timeout={TEST_SECONDS} -o faulthandler_exit_on_timeout=true"
+)
 
 SETTINGS = tomllib.loads((ROOT / "tests/mutants.toml").read_text("utf-8"))
 EXPLAINED = {
-    (entry["module"], line) for entry in SETTINGS.get("explained", []) for line in entry["mutants"]
+    (entry["module"], line) for entry in SETTINGS["explained"] for line in entry["mutants"]
 }
 
 
@@ -63,72 +81,151 @@ def main(modules: Sequence[str]) -> int:
         valid = ", ".join(SETTINGS["modules"])
         print(f"mutants: unknown module {', '.join(unknown)}; valid modules: {valid}")
         return 2
-    with tempfile.TemporaryDirectory() as scratch:
-        mutants = [mutant for module in modules for mutant in find(module, scratch)]
-        with ProcessPoolExecutor(WORKERS, initializer=start, initargs=(scratch,)) as pool:
-            if not pool.submit(survives).result():
-                print(f"mutants: {SETTINGS['tests']} fails on unchanged code: fix that first")
-                return 2
-            tried = []
-            for mutant in pool.map(attempt, mutants):
-                if is_unexplained(mutant):
-                    print(
-                        f"{mutant.operator} in {mutant.module}: no test fails\n{mutant.diff}\n",
-                        flush=True,
-                    )
-                if mutant.outcome != "no effect":
-                    tried.append(mutant)
+    stop = threading.Event()
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(WORKERS) as pool:
+        try:
+            return run(modules, Path(scratch).resolve(), pool, stop)
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not end the clean-up
+            print("mutants: interrupted", file=sys.stderr)
+            return 130
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def run(
+    modules: Sequence[str], scratch: Path, pool: ThreadPoolExecutor, stop: threading.Event
+) -> int:
+    """Test the mutants of `modules` in `scratch` until `stop` is set; return the exit code."""
+    copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+    for number in range(WORKERS):
+        copies.put(Copy.create(scratch / f"copy-{number}", stop))
+
+    def passes(tests: str) -> bool:
+        with borrowed(copies) as copy:
+            return copy.passes(tests)
+
+    def attempt(mutant: Mutant) -> Mutant:
+        with borrowed(copies) as copy:
+            return copy.attempt(mutant)
+
+    selections = list(dict.fromkeys(SETTINGS["modules"][module] for module in modules))
+    for tests, is_passed in zip(selections, pool.map(passes, selections), strict=True):
+        if not is_passed:
+            print(f"mutants: pytest {tests} fails on unchanged code: fix that first")
+            return 2
+    mutants = [mutant for module in modules for mutant in find(module, scratch)]
+    tried = []
+    for mutant in pool.map(attempt, mutants):
+        if is_unexplained(mutant):
+            print(
+                f"{mutant.operator} in {mutant.module}: no test fails\n{mutant.diff}\n", flush=True
+            )
+        if mutant.outcome != "no effect":
+            tried.append(mutant)
     return report(modules, tried)
 
 
-def find(module: str, scratch: str) -> Iterator[Mutant]:
+def find(module: str, scratch: Path) -> Iterator[Mutant]:
     """Yield every mutant that cosmic-ray's operators create from a module."""
-    with use_db(Path(scratch, module.replace("/", "-"))) as session:
+    with use_db(scratch / module.replace("/", "-")) as session:
         cosmic_ray.commands.init([ROOT / PACKAGE / f"{module}.py"], session, {})
         for item in session.work_items:
             (change,) = item.mutations
             yield Mutant(module, change.operator_name, change.occurrence)
 
 
-def start(scratch: str) -> None:
-    """Copy the project for a worker, and make its tests import the copy."""
-    copy = Path(scratch, f"copy-{os.getpid()}").resolve()
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-    os.chdir(copy)
-    os.environ["PYTHONPATH"] = f"{copy}/wrapper{os.pathsep}{copy}/generated_client"
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # loading them takes too long
-    imports = "import mountsea_banana, mountsea_api; print(mountsea_banana.__file__)"
-    _, output = run_tests(f'{sys.executable} -c "{imports}"', TIMEOUT)
-    if Path(output.strip()) != copy / PACKAGE / "__init__.py":
-        raise RuntimeError(f"the tests must import the copy in {copy}, but import {output}")
+@frozen
+class Copy:
+    """A copy of the project, in which one mutant at a time is tested."""
+
+    folder: Path
+    stop: threading.Event
+
+    @classmethod
+    def create(cls, folder: Path, stop: threading.Event) -> Copy:
+        """Copy the project to `folder`. Setting `stop` ends the tests that run in the copy."""
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        copy = cls(folder, stop)
+        imports = "import mountsea_banana, mountsea_api; print(mountsea_banana.__file__)"
+        command = [sys.executable, "-c", imports]
+        output = subprocess.check_output(command, env=copy.environment, text=True)  # noqa: S603
+        if Path(output.strip()) != folder / PACKAGE / "__init__.py":
+            raise RuntimeError(f"the tests must import the copy in {folder}, but import {output}")
+        return copy
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables with which Python imports the copy."""
+        return {
+            **os.environ,
+            "PYTHONPATH": f"{self.folder}/wrapper{os.pathsep}{self.folder}/generated_client",
+            "PYTHONDONTWRITEBYTECODE": "1",  # two mutants can have the same size and time stamp
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # loading them takes too long
+        }
+
+    def attempt(self, mutant: Mutant) -> Mutant:
+        """Run the tests with a mutant; return it with its outcome."""
+        path = self.folder / PACKAGE / f"{mutant.module}.py"
+        source = path.read_text("utf-8")
+        changed = mutate_code(source, operator(mutant.operator), mutant.occurrence)
+        if changed is None or normalized(changed) in (None, normalized(source)):
+            return mutant
+        path.write_text(changed, "utf-8")
+        try:
+            survived = self.passes(SETTINGS["modules"][mutant.module])
+        finally:
+            path.write_text(source, "utf-8")
+        lines = difflib.unified_diff(source.splitlines(), changed.splitlines(), n=1, lineterm="")
+        diff = list(lines)[3:]
+        return evolve(
+            mutant,
+            line=changed_line(diff),
+            diff="\n".join(diff),
+            outcome="survived" if survived else "killed",
+        )
+
+    def passes(self, tests: str) -> bool:
+        """Return whether all tests pass that pytest selects with the arguments `tests`."""
+        with subprocess.Popen(  # noqa: S603
+            shlex.split(f"{PYTEST} {tests}"),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as pytest:
+            deadline = time.monotonic() + SECONDS
+            while pytest.poll() is None and time.monotonic() < deadline:
+                if self.stop.wait(0.02):
+                    break
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pytest.pid, signal.SIGKILL)  # what it started, too
+        return pytest.returncode == 0
 
 
-def attempt(mutant: Mutant) -> Mutant:
-    """Run the tests with a mutant; return it with its outcome."""
-    path = PACKAGE / f"{mutant.module}.py"
-    source = path.read_text("utf-8")
-    changed = mutate_code(source, get_operator(mutant.operator)(), mutant.occurrence)
-    if changed is None or normalized(changed) in (None, normalized(source)):
-        return mutant
-    path.write_text(changed, "utf-8")
+@contextlib.contextmanager
+def borrowed(copies: queue.SimpleQueue[Copy]) -> Iterator[Copy]:
+    """Take a copy of the project for a while."""
+    copy = copies.get()
     try:
-        survived = survives()
+        yield copy
     finally:
-        path.write_text(source, "utf-8")
-    diff = list(difflib.unified_diff(source.splitlines(), changed.splitlines(), n=1, lineterm=""))
-    return evolve(
-        mutant,
-        line=changed_line(diff[3:]),
-        diff="\n".join(diff[3:]),
-        outcome="survived" if survived else "killed",
-    )
+        copies.put(copy)
 
 
-def survives() -> bool:
-    """Return whether all tests pass."""
-    command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {SETTINGS['tests']}"
-    outcome, _ = run_tests(command, TIMEOUT)
-    return bool(outcome == "survived")
+class ReplaceException(ExceptionReplacer):  # type: ignore[misc]
+    """cosmic-ray's operator, which fails at a dotted name such as `httpx.InvalidURL` in a tuple."""
+
+    def mutate(self, node: Any, index: int) -> Any:
+        self._name_nodes(node)[index].get_last_leaf().value = "CosmicRayTestingException"
+        return node
+
+
+def operator(name: str) -> Any:
+    """Return the operator of a name."""
+    return ReplaceException() if name == "core/ExceptionReplacer" else get_operator(name)()
 
 
 def changed_line(diff: Sequence[str]) -> str:
@@ -151,6 +248,14 @@ class _Normalizer(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
+        return self.generic_visit(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        node.annotation = ast.Constant(None)
         return self.generic_visit(node)
 
 
@@ -184,4 +289,4 @@ def report(modules: Sequence[str], mutants: Sequence[Mutant]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or SETTINGS["modules"]))
+    sys.exit(main(sys.argv[1:] or list(SETTINGS["modules"])))

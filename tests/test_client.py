@@ -193,6 +193,7 @@ def test_results_can_be_pickled_and_copied_but_clients_and_tasks_cannot(banana: 
         lambda: NanoBanana(" "),
         lambda: NanoBanana("Bearer key"),
         lambda: NanoBanana("k", base_url="http://example.com"),
+        lambda: NanoBanana("k", base_url="http://www.example.com"),
         lambda: NanoBanana("k", base_url="ftp://127.0.0.1"),
         lambda: NanoBanana("k", base_url="https://user:secret@example.com"),
         lambda: NanoBanana("k", base_url="https://"),

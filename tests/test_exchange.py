@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
+import io
 import json
 import logging
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -35,6 +38,7 @@ from tests import http2
 from tests.conftest import KEY as MOCK_KEY
 from tests.faults import (
     CREATED,
+    DEFAULT_HTTP,
     ID,
     JSON,
     KEY,
@@ -75,7 +79,7 @@ def call(
     known = hooks or {}
     event_hooks = {kind: [as_hook(hook, is_async=is_async)] for kind, hook in known.items()}
     given: Any = {"timeout": 5, "clock": InstantClock(), "base_url": url, **(settings or {})}
-    options = {"event_hooks": event_hooks, "trust_env": False, **options}
+    options = {**DEFAULT_HTTP, "event_hooks": event_hooks, "trust_env": False, **options}
     if not is_async:
         with httpx.Client(**options) as http:
             return method(NanoBanana(KEY, http_client=http, **given))
@@ -123,7 +127,7 @@ def assert_no_key(error: BaseException) -> None:
 @pytest.fixture
 def join_workers(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return a function that waits until every worker thread that the test started has ended."""
-    monkeypatch.setattr(_threads, "_idle", [])
+    _threads._idle.clear()  # the workers of other tests end by themselves
     monkeypatch.setattr(_threads, "IDLE_SECONDS", 0.01)
     before = set(threading.enumerate())
 
@@ -809,7 +813,6 @@ def test_one_worker_thread_is_reused(
                     break
                 threading.Event().wait(0.001)
     assert len(started) == 1
-    started[0].jobs.put(lambda: setattr(_threads, "IDLE_SECONDS", 0.01))
 
 
 @either
@@ -926,10 +929,17 @@ def test_a_compressed_response_that_breaks_off_keeps_its_id(is_async: bool) -> N
     assert caught.value.task_id == "t-1"
 
 
+@functools.cache
+def bomb(times: int) -> bytes:
+    return zipped(b" " * 100_000_000, times)
+
+
 @either
-def test_a_compressed_response_without_bounds_is_an_unknown_submission(is_async: bool) -> None:
-    bomb = zipped(b" " * 200_000_000, 2)
-    text = response(201, bomb, JSON, "Content-Encoding: gzip, gzip")
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip"])
+def test_a_compressed_response_without_bounds_is_an_unknown_submission(
+    encoding: str, is_async: bool
+) -> None:
+    text = response(201, bomb(encoding.count("gzip")), JSON, f"Content-Encoding: {encoding}")
     with FaultServer(Fault("a bomb", text, charges=True)) as server:
         tracemalloc.start()
         try:
@@ -940,6 +950,54 @@ def test_a_compressed_response_without_bounds_is_an_unknown_submission(is_async:
             tracemalloc.stop()
     assert server.charged == 1
     assert_no_key(caught.value)
+
+
+def id_in(body: bytes, encoding: str) -> str:
+    """Return the task id in the response to a submission. Raises SubmissionUnknown."""
+    text = response(201, body, JSON, f"Content-Encoding: {encoding}")
+    with FaultServer(Fault("compressed", text, charges=True)) as server:
+        task_id: str = call(server.url, is_async=False).id
+    return task_id
+
+
+def test_a_response_may_be_compressed_up_to_three_times() -> None:
+    assert id_in(zipped(BODY, 3), "gzip, gzip, gzip") == "t-1"
+    with pytest.raises(api.SubmissionUnknown):
+        id_in(zipped(BODY, 4), "gzip, gzip, gzip, gzip")
+
+
+def test_a_compressed_response_may_have_up_to_a_hundred_members() -> None:
+    assert id_in(zipped(b"") * 99 + zipped(BODY), "gzip") == "t-1"
+    with pytest.raises(api.SubmissionUnknown, match="expands too much"):
+        id_in(zipped(b"") * 100 + zipped(BODY), "gzip")
+
+
+def test_a_compressed_response_may_expand_to_sixteen_mebibytes_that_are_compressed_again() -> None:
+    def named(size: int) -> bytes:
+        """Compress the body to this size, most of which is the name of a file."""
+        packed = io.BytesIO()
+        with gzip.GzipFile("x" * (size - len(zipped(BODY)) - 1), "wb", fileobj=packed) as file:
+            file.write(BODY)
+        return packed.getvalue()
+
+    assert id_in(zipped(named(16 << 20)), "gzip, gzip") == "t-1"
+    with pytest.raises(api.SubmissionUnknown, match="expands too much"):
+        id_in(zipped(named((16 << 20) + 1)), "gzip, gzip")
+
+
+def test_a_compressed_response_that_is_damaged_right_after_its_header_is_unreadable() -> None:
+    with pytest.raises(api.SubmissionUnknown, match="invalid block type"):
+        id_in(zlib.compress(BODY)[:2] + b"\x07", "deflate")
+
+
+def test_a_compressed_response_keeps_an_id_in_its_first_4096_bytes_whatever_follows() -> None:
+    header, damage = b"\x78\x01", b"\x07"
+    size = 4096 - len(header) - 5
+    content = b'"taskId": "t-1"'.rjust(size).replace(b" ", b"{", 1)
+    stored = b"\0" + size.to_bytes(2, "little") + (~size & 0xFFFF).to_bytes(2, "little")
+    with pytest.raises(api.SubmissionUnknown) as caught:
+        id_in(header + stored + content + damage, "deflate")
+    assert caught.value.task_id == "t-1"
 
 
 @either
@@ -1039,6 +1097,12 @@ def _raw_deflate(body: bytes) -> bytes:
     return packer.compress(body) + packer.flush()
 
 
+# Its first half hardly compresses, and its second half compresses to almost nothing.
+LONG = json.dumps(
+    {"noise": random.Random(1).randbytes(20_000).hex(), "pad": " " * 200_000, "taskId": "t-1"}
+).encode()
+
+
 @either
 @pytest.mark.parametrize(
     ("encoding", "body"),
@@ -1046,10 +1110,11 @@ def _raw_deflate(body: bytes) -> bytes:
         ("deflate", _raw_deflate(b'{"taskId": "t-1"}')),
         ("deflate", zlib.compress(b'{"taskId": "t-1"}')),
         ("gzip", gzip.compress(b'{"taskId"') + gzip.compress(b': "t-1"}')),
-        ("gzip", gzip.compress(b'{"taskId": "t-1", "pad": "' + b"x" * 50_000 + b'"}')),
+        ("gzip", gzip.compress(LONG)),
+        ("gzip", gzip.compress(LONG[:-20]) + gzip.compress(LONG[-20:])),
         ("klingon", b'{"taskId": "t-1"}'),
     ],
-    ids=["raw deflate", "deflate", "two members", "long", "unknown"],
+    ids=["raw deflate", "deflate", "two members", "long", "two long members", "unknown"],
 )
 def test_an_encoded_response_keeps_its_id(encoding: str, body: bytes, is_async: bool) -> None:
     fault = Fault("encoded", response(201, body, f"Content-Encoding: {encoding}"), charges=True)
@@ -1215,6 +1280,22 @@ def test_an_idle_worker_ends(monkeypatch: pytest.MonkeyPatch, has_a_job: bool) -
     worker.join(5)
     assert not worker.is_alive()
     assert worker not in _threads._idle
+
+
+def test_an_abandoned_attempt_does_not_keep_the_program_from_ending() -> None:
+    program = """
+        import threading, httpx
+        from mountsea_banana import NanoBanana, SubmissionUnknown
+
+        transport = httpx.MockTransport(lambda _: threading.Event().wait())
+        http = httpx.Client(transport=transport)
+        client = NanoBanana("k", timeout=httpx.Timeout(0.01), http_client=http)
+        try:
+            client.generate("a cat")
+        except SubmissionUnknown:
+            pass
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=60)
 
 
 FORKS = """

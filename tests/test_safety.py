@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import mountsea_banana as api
 import pytest
-from mountsea_banana import AsyncNanoBanana, NanoBanana
+from mountsea_banana import AsyncNanoBanana, InstantClock, NanoBanana
 from mountsea_banana.mock import MockServer
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -89,6 +89,22 @@ def test_unencrypted_requests_to_this_machine_bypass_proxies(
             banana.generate("a cat")
         asyncio.run(submit())
     assert (proxy.requests, banana_server.charged) == ([], 2)
+
+
+def test_encrypted_requests_to_this_machine_use_the_environments_proxy(
+    monkeypatch: pytest.MonkeyPatch, clock: InstantClock
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with FaultServer(Fault("refuses", response(502))) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("https_proxy", proxy.url)
+        with (
+            NanoBanana(KEY, base_url="https://127.0.0.1:9", clock=clock) as banana,
+            pytest.raises(api.APIConnectionError, match="502"),
+        ):
+            banana.generate("a cat")
+    assert {request.split(b" ")[0] for request in proxy.requests} == {b"CONNECT"}
 
 
 def test_each_image_is_checked_with_the_proxy_settings_for_its_own_url(

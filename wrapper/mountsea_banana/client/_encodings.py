@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ _RAW_DEFLATE = -zlib.MAX_WBITS
 # The first bytes are decoded one by one, so that damage behind a task id does not lose it.
 _CAREFUL_BYTES = 4096
 _MAX_STAGES = 3
-_MAX_PIECE = 64 * 1024
+_MAX_PIECE = 65_536
 _MAX_OUTPUT = 16 * 1024 * 1024
 _MAX_MEMBERS = 100
 
@@ -23,13 +24,12 @@ class Decoder:
         applied = [name for name in names if name in ("gzip", "x-gzip", "deflate")]
         self._stages = [_Stage() for _ in applied[:_MAX_STAGES]]
 
-    def feed(self, data: bytes, stage: int = 0) -> Iterator[bytes]:
+    def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield what `data` decodes to, in pieces of at most 64 KiB. Raises zlib.error."""
-        if stage == len(self._stages):
-            yield data
-            return
-        for piece in self._stages[stage].feed(data):
-            yield from self.feed(piece, stage + 1)
+        pieces = iter([data])
+        for stage in self._stages:
+            pieces = itertools.chain.from_iterable(map(stage.feed, pieces))
+        return pieces
 
 
 class _Stage:
@@ -58,7 +58,7 @@ class _Stage:
             try:
                 piece = self._decoder.decompress(data, _MAX_PIECE)
             except zlib.error:
-                if len(self._fed) > 2:
+                if self._fed[2:]:
                     raise
                 # Not even the two bytes of a header: deflate as some servers send it.
                 self._decoder = zlib.decompressobj(_RAW_DEFLATE)
