@@ -1631,6 +1631,26 @@ def test_a_number_that_json_does_not_have_cannot_be_sent(value: float) -> None:
     assert violation.message.startswith("odd cannot be sent as JSON in UTF-8: Out of range float")
 
 
+def test_what_is_checked_is_sent_even_if_a_value_can_only_be_read_the_second_time(
+    web: Web, banana: NanoBanana
+) -> None:
+    class Moody(dict[str, int]):
+        def items(self) -> Any:
+            items, self["reads"] = dict(self).items(), self["reads"] + 1
+            return items if self["reads"] == 2 else 1 / 0
+
+    web.add_response(201, json={"taskId": "t-1"})
+    banana.submit({"prompt": "a", "action": "generate", "odd": Moody(reads=0)})
+    (request,) = web.requests
+    assert json.loads(request.content) == {"prompt": "a", "action": "generate", "odd": {"reads": 1}}
+
+
+def test_every_field_that_cannot_be_sent_is_reported() -> None:
+    odd = {5: "a", "prompt": object(), "action": "generate", "model": {1, 2}}
+    found = [(each.rule, each.field) for each in check_request(odd)]  # type: ignore[arg-type]
+    assert found == [("type", "prompt"), ("type", "model"), ("type", "5")]
+
+
 @pytest.mark.parametrize(
     ("changes", "violations"),
     [

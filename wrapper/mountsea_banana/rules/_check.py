@@ -46,53 +46,50 @@ def check_request(request: NanoImageDto | Mapping[str, object]) -> list[Violatio
 def encode_and_check(request: object) -> CheckedRequest:
     """Encode `request` as JSON and check it; return both results. Never raises."""
     try:
-        fields = _fields(request)
+        given = _fields(request)
     except Exception:  # a mapping can raise anything
         problem = f"must be a NanoImageDto or a mapping of fields, not {shown(request)}"
         return CheckedRequest(b"", {}, [Violation("type", "", problem)])
+    # A subclass of str may compare and print in ways of its own.
+    fields = {str.__str__(name): value for name, value in given.items() if isinstance(name, str)}
     violations: list[Violation] = []
     try:
         content, body = _encode(fields)
     except Exception:  # the methods of a subclass can raise anything
         content, body, violations = _encode_each(fields)
-    unsendable = {violation.field for violation in violations}
-    violations += [found for found in check_fields(body) if found.field not in unsendable]
+    violations += [_misnamed(name) for name in given if not isinstance(name, str)]
+    at_fault = {violation.field for violation in violations}
+    violations += [found for found in check_fields(body) if found.field not in at_fault]
     violations += [Violation(rule.id, *fault) for rule in RULES for fault in rule.faults(body)]
     return CheckedRequest(content, body, violations)
 
 
-def _encode(fields: Mapping[Any, object]) -> tuple[bytes, dict[str, object]]:
+def _encode(fields: Mapping[str, object]) -> tuple[bytes, dict[str, object]]:
     """Return the JSON of fields, and what it parses to. Raises if a field cannot be sent."""
-    for name in fields:
-        if type(name) is not str:  # a subclass may compare and print in ways of its own
-            raise TypeError
     text = _encoder.encode(fields)
     # UTF-8 rejects lone surrogates, which JSON's escapes would let through.
     return text.encode(), json.loads(text)
 
 
 def _encode_each(
-    fields: Mapping[Any, object],
+    fields: Mapping[str, object],
 ) -> tuple[bytes, dict[str, object], list[Violation]]:
-    """Do the same field by field, with a violation for each that cannot be sent."""
+    """Do the same field by field, and return a violation for each that cannot be sent."""
     body: dict[str, object] = {}
-    parts: dict[str, bytes] = {}
     violations: list[Violation] = []
     for name, value in fields.items():
-        if not isinstance(name, str):
-            problem = "is used as a field's name, but names must be strings"
-            violations.append(Violation("type", shown(name), problem))
-            continue
-        name = str.__str__(name)
         try:
-            part, fields_of_part = _encode({name: value})
-            body.update(fields_of_part)
-            parts[name] = part[1:-1]
+            body |= _encode({name: value})[1]
         except Exception as error:
             problem = f"cannot be sent as JSON in UTF-8: {error}"
             violations.append(Violation("type", name, problem))
             body[name] = _UNSENDABLE
-    return b"{" + b", ".join(parts.values()) + b"}", body, violations
+    return b"" if violations else _encode(body)[0], body, violations
+
+
+def _misnamed(name: object) -> Violation:
+    problem = "is used as a field's name, but names must be strings"
+    return Violation("type", shown(name), problem)
 
 
 def _fields(request: object) -> Mapping[Any, object]:
