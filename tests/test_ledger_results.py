@@ -16,7 +16,7 @@ from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer
 
 from tests.faults import Fault, FaultServer, response
-from tests.ledgers import Caller
+from tests.ledgers import Caller, everywhere
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"1" * 100
 
@@ -85,6 +85,7 @@ def save(path: Path | str, **options: Any) -> Callable[[Any], Any]:
     return finish(lambda result: result.save(path, **options))
 
 
+@everywhere
 def test_a_final_task_is_not_polled_again(caller: Caller, ledger: Ledger, server: Server) -> None:
     first = caller.submit(ledger, then=finish())
     again = caller.submit(ledger, then=finish())
@@ -128,6 +129,7 @@ def test_a_caller_is_told_about_a_recorded_result(caller: Caller, ledger: Ledger
         assert [result.status for result in seen] == ["completed"]
 
 
+@everywhere
 def test_a_saved_file_is_not_downloaded_again(
     caller: Caller, ledger: Ledger, server: Server, tmp_path: Path
 ) -> None:
@@ -228,6 +230,7 @@ def test_an_empty_file_of_a_killed_process_is_replaced(
     assert path.read_bytes() == PNG
 
 
+@everywhere
 def test_a_file_that_another_process_saves_meanwhile_is_found(
     caller: Caller, ledger: Ledger, server: Server, tmp_path: Path
 ) -> None:
@@ -298,6 +301,7 @@ def test_a_result_without_its_ledger_is_a_plain_result(
     assert entry.file is None
 
 
+@everywhere
 def test_a_whole_picture_from_prompt_to_file_costs_nothing_the_second_time(
     banana: NanoBanana, banana_server: MockServer, location: str, tmp_path: Path
 ) -> None:
