@@ -57,7 +57,7 @@ class Store:
                     connect_args={"connect_timeout": round(LOCK_SECONDS)},
                 )
             except ImportError as error:  # sqlalchemy alone is part of another extra
-                raise LedgerError(missing(error, "ledger")) from error
+                raise ConfigurationError(missing(error, "ledger")) from error
             event.listen(self._engine, "connect", _prepare_postgresql)
         try:
             self._write(self._migrate)
