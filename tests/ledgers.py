@@ -9,12 +9,16 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import httpx
+import pytest
 from attrs import field, frozen
 from mountsea_banana import AsyncNanoBanana, InstantClock, NanoBanana
 from mountsea_banana.ledger import Ledger
 
 from tests.conftest import KEY, BoundedClock
 from tests.faults import DEFAULT_HTTP
+
+everywhere = pytest.mark.parametrize("location", ["sqlite", "postgresql"], indirect=True)
+"""Runs a test with every kind of database."""
 
 Handler = Callable[[httpx.Request], httpx.Response]
 

@@ -20,7 +20,7 @@ from mountsea_banana.ledger import CostLimitReached, InDoubt, KeyConflict, Ledge
 from mountsea_banana.mock import MockServer, Plan
 
 from tests.conftest import KEY
-from tests.ledgers import Caller, Gate
+from tests.ledgers import Caller, Gate, everywhere
 
 
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
@@ -30,6 +30,7 @@ def caller(
     return Caller(banana_server.url, request.param, clock)
 
 
+@everywhere
 def test_every_call_with_a_key_returns_the_task_of_the_first_and_only_the_first_is_sent(
     caller: Caller, location: str, banana_server: MockServer
 ) -> None:
@@ -41,6 +42,7 @@ def test_every_call_with_a_key_returns_the_task_of_the_first_and_only_the_first_
     assert banana_server.charged == 1
 
 
+@everywhere
 def test_another_process_gets_the_same_task(
     location: str, banana: NanoBanana, banana_server: MockServer
 ) -> None:
@@ -112,6 +114,7 @@ class Yielding(InstantClock):
         await asyncio.sleep(0.001)
 
 
+@everywhere
 def test_threads_with_one_key_get_one_task(location: str, banana_server: MockServer) -> None:
     start = threading.Barrier(8)
 
@@ -124,6 +127,7 @@ def test_threads_with_one_key_get_one_task(location: str, banana_server: MockSer
     assert banana_server.charged == 1
 
 
+@everywhere
 def test_asyncio_tasks_with_one_key_get_one_task(location: str, banana_server: MockServer) -> None:
     async def run(ledger: Ledger) -> set[str]:
         options: Any = {"base_url": banana_server.url, "clock": Yielding()}
@@ -136,6 +140,7 @@ def test_asyncio_tasks_with_one_key_get_one_task(location: str, banana_server: M
     assert banana_server.charged == 1
 
 
+@everywhere
 def test_a_caller_waits_for_the_task_of_the_one_that_submits(
     location: str, banana_server: MockServer
 ) -> None:
@@ -173,6 +178,7 @@ def test_a_caller_waits_no_longer_than_the_claim_can_last(
     assert banana_server.charged == 0
 
 
+@everywhere
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 422, 429, 503])
 def test_a_refusal_frees_the_key(
     caller: Caller, ledger: Ledger, banana_server: MockServer, status: int
@@ -191,6 +197,7 @@ def test_a_request_that_never_left_frees_the_key(caller: Caller, ledger: Ledger)
     assert ledger.find("cat") is None
 
 
+@everywhere
 def test_a_retry_is_part_of_the_same_submission(
     caller: Caller, ledger: Ledger, banana_server: MockServer
 ) -> None:
@@ -247,6 +254,7 @@ def test_a_failed_task_keeps_its_key_spent(
     assert banana_server.charged == 1
 
 
+@everywhere
 def test_a_failed_task_is_submitted_again_if_the_caller_says_so(
     caller: Caller, ledger: Ledger, banana_server: MockServer
 ) -> None:
@@ -263,6 +271,7 @@ def test_a_failed_task_is_submitted_again_if_the_caller_says_so(
     assert banana_server.charged == ledger.charges() == 2
 
 
+@everywhere
 def test_the_ledger_holds_at_most_as_many_submissions_as_allowed(
     caller: Caller, ledger: Ledger, banana_server: MockServer
 ) -> None:
@@ -275,6 +284,7 @@ def test_the_ledger_holds_at_most_as_many_submissions_as_allowed(
     assert banana_server.charged == 2
 
 
+@everywhere
 def test_callers_at_once_do_not_exceed_the_limit(location: str, banana_server: MockServer) -> None:
     start = threading.Barrier(8)
 
@@ -310,6 +320,7 @@ def test_an_invalid_key_is_named(ledger: Ledger, banana: NanoBanana, key: Any) -
             call()
 
 
+@everywhere
 def test_a_key_may_have_any_other_character(
     caller: Caller, ledger: Ledger, banana_server: MockServer
 ) -> None:
@@ -318,6 +329,7 @@ def test_a_key_may_have_any_other_character(
     assert banana_server.charged == 1
 
 
+@everywhere
 def test_an_entry_says_what_was_submitted_when_and_what_came_of_it(
     caller: Caller, ledger: Ledger, tmp_path: Path
 ) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from mountsea_banana import NanoBanana
 from mountsea_banana.ledger import InDoubt, Ledger
 from mountsea_banana.mock import MockServer
 
+from tests import chaos
+from tests.chaos_worker import Batch
+from tests.ledgers import everywhere
+from tests.postgresql import new_schema
 
+
+@everywhere
 def test_a_process_killed_at_any_point_neither_pays_twice_nor_loses_a_task(
     location: str, banana: NanoBanana, banana_server: MockServer
 ) -> None:
@@ -40,6 +47,17 @@ def test_a_process_killed_at_any_point_neither_pays_twice_nor_loses_a_task(
     # The points come in this order, and each kind has some.
     assert outcomes == sorted(outcomes, key=ORDER.index)
     assert set(outcomes) == set(ORDER)
+
+
+def test_a_batch_whose_processes_are_killed_at_random_loses_nothing(
+    postgresql: str, tmp_path: Path
+) -> None:
+    """The short form of `make chaos`."""
+    with chaos.mock() as url:
+        batch = Batch(url, new_schema(postgresql), tmp_path, rows=40, claim_seconds=0.5)
+        report = chaos.run("PostgreSQL", batch, kills=4, workers=2)
+    assert (report.kills, report.charged, report.pictures) == (4, 40, 40), chaos.table([report])
+    assert (report.paid_twice, report.lost, report.problems) == (0, 0, [])
 
 
 ORDER = ["not claimed", "in doubt, not charged", "in doubt, charged", "recorded"]

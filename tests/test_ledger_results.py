@@ -14,48 +14,56 @@ from mountsea_banana import InstantClock, NanoBanana, TaskResult
 from mountsea_banana.ledger import Ledger, LedgerError
 from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from tests.faults import Fault, FaultServer, response
-from tests.ledgers import Caller
+from tests.ledgers import Caller, everywhere
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"1" * 100
 
 
-class Server(FaultServer):
-    """A server of one task, whose image has moved for each poll before the last one."""
+class Server:
+    """A server of one task, whose image moves with every poll, and what was requested of it."""
 
     def __init__(self) -> None:
-        super().__init__(Fault("?"))
-        self.image: bytes | None = PNG
+        self.image = PNG
         self.status = "completed"
+        self.posts = self.polls = self.downloads = 0
+        self.app = Starlette(
+            routes=[
+                Route("/image-{number:int}", self._download),
+                Route("/{path:path}", self._poll),
+                Route("/{path:path}", self._submit, methods=["POST"]),
+            ]
+        )
+        self.url = ""
 
-    def _handle(self, connection: Any, fault: Fault) -> Fault:
-        received = self._read(connection, "all")
-        self.requests.append(received)
-        connection.sendall(self._respond(received))
-        return fault
+    def move_image(self) -> None:
+        """Let the URL that the last poll returned expire."""
+        self.polls += 1
 
-    def _respond(self, request: bytes) -> bytes:
-        if request.startswith(b"POST"):
-            return response(201, {"taskId": "t-1"})
-        if request.startswith(b"GET /image"):
-            is_current = request.startswith(b"GET /image-%d " % self.polls)
-            return response(200, self.image) if self.image and is_current else response(404)
-        urls = [f"{self.url}/image-{self.polls}"]
-        return response(200, {"status": self.status, "result": {"imageUrls": urls}})
+    async def _submit(self, _: Request) -> Response:
+        self.posts += 1
+        return JSONResponse({"taskId": "t-1"}, 201)
 
-    @property
-    def polls(self) -> int:
-        return sum(b"taskId=" in request.split(b"\r\n")[0] for request in self.requests)
+    async def _poll(self, _: Request) -> Response:
+        self.polls += 1
+        result = {"imageUrls": [f"{self.url}/image-{self.polls}"]}
+        return JSONResponse({"status": self.status, "result": result})
 
-    @property
-    def downloads(self) -> int:
-        return sum(request.startswith(b"GET /image") for request in self.requests)
+    async def _download(self, request: Request) -> Response:
+        self.downloads += 1
+        is_current = request.path_params["number"] == self.polls
+        return Response(self.image, 200 if is_current and self.image else 404)
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as server:
+    server = Server()
+    with MockServer(app=server.app) as running:
+        server.url = running.url
         yield server
 
 
@@ -85,6 +93,7 @@ def save(path: Path | str, **options: Any) -> Callable[[Any], Any]:
     return finish(lambda result: result.save(path, **options))
 
 
+@everywhere
 def test_a_final_task_is_not_polled_again(caller: Caller, ledger: Ledger, server: Server) -> None:
     first = caller.submit(ledger, then=finish())
     again = caller.submit(ledger, then=finish())
@@ -128,6 +137,7 @@ def test_a_caller_is_told_about_a_recorded_result(caller: Caller, ledger: Ledger
         assert [result.status for result in seen] == ["completed"]
 
 
+@everywhere
 def test_a_saved_file_is_not_downloaded_again(
     caller: Caller, ledger: Ledger, server: Server, tmp_path: Path
 ) -> None:
@@ -173,7 +183,7 @@ def test_an_expired_url_is_renewed_by_one_poll(
     caller: Caller, ledger: Ledger, server: Server, tmp_path: Path
 ) -> None:
     caller.submit(ledger, then=finish())
-    server.requests.append(b"GET /?taskId=t-1 of somebody else\r\n")  # which moves the image
+    server.move_image()
     assert caller.submit(ledger, then=finish(lambda result: result.read())) == PNG
     assert server.polls == 3
     caller.submit(ledger, then=save(tmp_path / "cat.png"))
@@ -183,7 +193,7 @@ def test_an_expired_url_is_renewed_by_one_poll(
 def test_an_image_that_is_gone_is_an_error_after_one_more_poll(
     caller: Caller, ledger: Ledger, server: Server, tmp_path: Path
 ) -> None:
-    server.image = None
+    server.image = b""
     with pytest.raises(api.DownloadError, match="404"):
         caller.submit(ledger, then=save(tmp_path / "cat.png"))
     assert (server.polls, server.downloads) == (2, 2)
@@ -228,6 +238,7 @@ def test_an_empty_file_of_a_killed_process_is_replaced(
     assert path.read_bytes() == PNG
 
 
+@everywhere
 def test_a_file_that_another_process_saves_meanwhile_is_found(
     caller: Caller, ledger: Ledger, server: Server, tmp_path: Path
 ) -> None:
@@ -298,6 +309,7 @@ def test_a_result_without_its_ledger_is_a_plain_result(
     assert entry.file is None
 
 
+@everywhere
 def test_a_whole_picture_from_prompt_to_file_costs_nothing_the_second_time(
     banana: NanoBanana, banana_server: MockServer, location: str, tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ from mountsea_banana.mock import MockServer
 
 from tests.conftest import KEY as TOKEN
 from tests.faults import KEY, Fault, FaultServer, response
-from tests.ledgers import Caller, Gate, created
+from tests.ledgers import Caller, Gate, created, everywhere
 
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs the files of Linux")
 
@@ -221,6 +221,7 @@ sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 """
 
 
+@everywhere
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_fifty_processes_with_one_key_pay_once(location: str, banana_server: MockServer) -> None:
     command = [sys.executable, "-c", CROWD, banana_server.url, location, "50"]
@@ -229,6 +230,7 @@ def test_fifty_processes_with_one_key_pay_once(location: str, banana_server: Moc
     assert len(set(output.split())) == banana_server.charged == 1
 
 
+@everywhere
 def test_a_new_ledger_may_be_opened_by_many_at_once(location: str) -> None:
     start = threading.Barrier(8)
 
@@ -241,6 +243,7 @@ def test_a_new_ledger_may_be_opened_by_many_at_once(location: str) -> None:
         assert list(pool.map(open_ledger, range(8))) == [0] * 8
 
 
+@everywhere
 def test_a_ledger_is_read_and_written_while_its_entries_are_listed(
     ledger: Ledger, caller: Caller
 ) -> None:
@@ -326,6 +329,7 @@ def locked(location: str) -> Iterator[None]:
         yield
 
 
+@everywhere
 def test_a_locked_ledger_is_a_clear_error_before_anything_is_sent(
     location: str, caller: Caller, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,6 +341,7 @@ def test_a_locked_ledger_is_a_clear_error_before_anything_is_sent(
         assert caller.submit(ledger)
 
 
+@everywhere
 def test_a_ledger_that_is_locked_after_the_response_hands_on_the_task_id(
     location: str, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +397,7 @@ def test_the_file_of_another_program_is_left_alone(path: Path) -> None:
         assert file.execute("SELECT name FROM sqlite_master").fetchall() == [("submissions",)]
 
 
+@everywhere
 def test_a_ledger_of_a_newer_version_is_refused(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,6 +408,7 @@ def test_a_ledger_of_a_newer_version_is_refused(
         Ledger(location)
 
 
+@everywhere
 def test_a_ledger_of_an_older_version_is_brought_up_to_date_once(
     location: str, caller: Caller, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -421,6 +428,7 @@ def test_a_ledger_of_an_older_version_is_brought_up_to_date_once(
     assert banana_server.charged == 1
 
 
+@everywhere
 def test_a_migration_that_fails_changes_nothing(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -509,7 +517,7 @@ def test_the_repr_of_a_ledger_hides_the_password(postgresql: str, path: Path) ->
 
 def test_a_ledger_on_a_server_needs_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(LedgerError, match=r"pip install 'mountsea-banana\[ledger\]'"):
+    with pytest.raises(api.ConfigurationError, match=r"pip install 'mountsea-banana\[ledger\]'"):
         Ledger("postgresql://127.0.0.1:9/db")
 
 
@@ -519,4 +527,4 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     with pytest.raises(ImportError, match=r"mountsea-banana\[ledger\]"):
-        importlib.import_module("mountsea_banana.ledger")
+        _ = importlib.import_module("mountsea_banana.ledger").Ledger
