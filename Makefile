@@ -1,14 +1,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench browser build chaos check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin setup soak spec-diff test typecheck unit update-spec
+.PHONY: bench browser build chaos check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin servers setup soak spec-diff test typecheck unit update-spec
 
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/ready
 RUN := $(VENV)/bin/python
 # Tests that coverage would slow down most, or that run in their own processes.
-UNCOVERED := tests/contract/test_harness.py tests/test_money.py tests/test_docs.py
+UNCOVERED := tests/contract/test_harness.py tests/servers tests/test_money.py tests/test_docs.py
 PYTEST := $(VENV)/bin/pytest -q --numprocesses auto --dist worksteal
 
 help: ## list the targets
@@ -51,13 +51,16 @@ demo: $(READY) ## generate and edit an image against the mock server, and print 
 mock: $(READY) ## start the mock server, to develop against [PORT=8000]
 	@$(RUN) -m mountsea_banana.mock --spec openapi.yaml --port $(or $(PORT),8000)
 
-contract: $(READY) ## test the mock, or any server [BASE_URL=…] [BUDGET=0] [SEED=1] [THOROUGH=1] [BASELINE=…]
+contract: $(READY) ## test the mock, or any server [BASE_URL=…] [BUDGET=0 or unlimited] [SEED=1] [THOROUGH=1] [BASELINE=…]
 	@$(RUN) -m mountsea_banana.harness --spec openapi.yaml \
 	  $(if $(BASE_URL),--base-url '$(BASE_URL)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(SEED),--seed '$(SEED)') \
 	  $(if $(THOROUGH),--thorough) $(if $(BASELINE),--baseline '$(BASELINE)')
 
 browser: $(READY) ## test the mock's page in Chromium or Chrome, if one is installed
 	@$(VENV)/bin/pytest -q -rs tests/browser.py
+
+servers: $(READY) ## test servers in real frameworks, honest and with mistakes, in about an hour [NAMES=…] [HONEST=1]
+	@$(RUN) -W ignore -m tests.servers $(NAMES) $(if $(HONEST),--honest)
 
 faults: $(READY) ## try every fault on a submission, with every kind of client, and count the losses
 	@$(RUN) -m tests.faults

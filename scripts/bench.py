@@ -72,9 +72,9 @@ def in_process() -> Row:
         }
         samples = alternate({n: per_call(call, 10) for n, call in sides.items()}, rounds=300)
     row = Row("A submission in process, synchronous", "µs", samples)
-    own = row.ratio("NanoBanana") - row.ratio("one hand-off between threads")
+    own = row.fastest_ratio("NanoBanana") - row.fastest_ratio("one hand-off between threads")
     return Row(
-        row.title, row.unit, samples, f"NanoBanana without the hand-off: {own:.2f} times bare httpx"
+        row.title, row.unit, samples, f"The fastest NanoBanana without a hand-off: {own:.2f}"
     )
 
 
@@ -187,18 +187,22 @@ def rules() -> Row:
 
 def start_up() -> Row:
     """Fresh interpreters whose modules are compiled."""
-    sides = {
-        "import httpx": measure.command("-c", "import httpx"),
-        "import NanoBanana": measure.command("-c", "from mountsea_banana import NanoBanana"),
-        "import check_request": measure.command("-c", "from mountsea_banana import check_request"),
-        "nano-banana --help": measure.command(
-            "-c", "from mountsea_banana.cli import main; main(['--help'])"
-        ),
-        "no program at all": measure.command("-c", "pass"),
+    programs = {
+        "import httpx": "import httpx",
+        "import NanoBanana": "from mountsea_banana import NanoBanana",
+        "import check_request": "from mountsea_banana import check_request",
+        "nano-banana --help": "from mountsea_banana.cli import main; main(['--help'])",
+        "no program at all": "pass",
     }
-    row = Row("Starting", "ms", alternate(sides, rounds=20))
-    more = row.median("import NanoBanana") - row.median("import httpx")
-    return Row(row.title, row.unit, row.sides, f"NanoBanana: {more:.0f} ms more than httpx")
+    sides = {
+        name: measure.command("-c", code, clock=measure.processor_of_children)
+        for name, code in programs.items()
+    }
+    row = Row("Starting", "ms of the processor", alternate(sides, rounds=20))
+    more = row.fastest("import NanoBanana") - row.fastest("import httpx")
+    return Row(
+        row.title, row.unit, row.sides, f"The fastest NanoBanana: {more:.0f} ms more than httpx"
+    )
 
 
 def mock_server(connections: int) -> Row:

@@ -110,7 +110,8 @@ def _page(rows: Sequence[Row]) -> Iterator[str]:
     yield '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Benchmarks</title>'
     yield f"<style>{STYLE}</style>\n<h1>Benchmarks</h1>"
     yield f"<p>{html.escape(versions())}</p>\n<p>{EXPLANATION}</p>"
-    yield "<p>In the plots, a dot is a sample and a red line is a median.</p>"
+    yield "<p>In the plots, a dot is a sample and a red line is a median. What is beyond the right"
+    yield "edge is drawn at the edge.</p>"
     for row in rows:
         yield f"<h2>{html.escape(row.title)}</h2>"
         yield from _plot(row)

@@ -1,4 +1,5 @@
-"""Fixtures for all tests: an environment without settings, and a clock that never really sleeps.
+"""Fixtures for all tests: an environment without settings, a clock that never really sleeps, and
+the command line.
 
 The mock server and its client are the fixtures `banana_server` and `banana` of this package's
 pytest plugin.
@@ -8,12 +9,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from mountsea_banana import InstantClock
+from mountsea_banana import Clock, InstantClock
+from mountsea_banana.cli import main
+
+if TYPE_CHECKING:
+    from mountsea_banana.mock import MockServer
 
 if TYPE_CHECKING:
     from mountsea_banana.ledger import Ledger
@@ -22,10 +29,13 @@ KEY = "test-token"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_environment() -> Iterator[None]:
+def _no_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("MOUNTSEA_API_KEY", "MOUNTSEA_BASE_URL", "MOCK_API_KEYS"):
+        names = ("MOUNTSEA_API_KEY", "MOUNTSEA_BASE_URL", "MOUNTSEA_ALLOW_HTTP", "MOCK_API_KEYS")
+        for name in names:
             patch.delenv(name, raising=False)
+        # Never the ledger of the person who runs the tests.
+        patch.setenv("MOUNTSEA_LEDGER", str(tmp_path_factory.mktemp("ledger") / "ledger.db"))
         yield
 
 
@@ -81,3 +91,79 @@ def ledger(location: str, clock: InstantClock) -> Iterator[Ledger]:
 
     with Ledger(location, clock=clock) as ledger:
         yield ledger
+
+
+# Runs a command in a separate process that does not pause between polls.
+CHILD = (
+    "import sys\n"
+    "from mountsea_banana import Clock\n"
+    "from mountsea_banana.cli import main\n"
+    "Clock.sleep = lambda self, seconds: None\n"
+    "sys.exit(main())"
+)
+
+
+class Outcome:
+    """The exit code and the output of a command."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def ledger_file(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path of the test's own ledger, which does not exist yet."""
+    file = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    monkeypatch.setenv("MOUNTSEA_LEDGER", str(file))
+    return file
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path,
+    ledger_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Run]:
+    """Return a function that runs a command in an empty folder against the server at `url`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MOUNTSEA_API_KEY", "test-token")
+    slept = [0.0]
+    monkeypatch.setattr(Clock, "sleep", lambda self, seconds: slept.append(seconds))
+    monkeypatch.setattr(Clock, "monotonic", lambda self: sum(slept))
+
+    def run(*arguments: str, url: str | None = None) -> Outcome:
+        if url:
+            monkeypatch.setenv("MOUNTSEA_BASE_URL", url)
+        code = main(arguments)
+        output = capsys.readouterr()
+        return Outcome(code, output.out, output.err)
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def child(
+    tmp_path: Path, ledger_file: Path, banana_server: MockServer
+) -> Iterator[Callable[..., Any]]:
+    """Return a function that starts a command in a separate process, killed after the test."""
+    started = []
+
+    def start(*arguments: str, url: str = banana_server.url, **options: Any) -> Any:
+        environment = {**os.environ, "MOUNTSEA_API_KEY": "test-token", "MOUNTSEA_BASE_URL": url}
+        command = [sys.executable, "-c", CHILD, *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

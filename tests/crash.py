@@ -14,13 +14,22 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import sqlalchemy
+import httpx
+import mountsea_api.api.gemini.api_public_controller_nano_image  # noqa: F401 - loaded once
+import psycopg  # noqa: F401 - likewise
+import sqlalchemy.dialects.postgresql.psycopg
+import sqlalchemy.dialects.sqlite  # noqa: F401
 from mountsea_banana import NanoBanana
 from mountsea_banana.client._exchange import Exchange
 from mountsea_banana.ledger import Ledger, _flows
 from mountsea_banana.ledger._store import Store
+from sqlalchemy import event
 
 MAX_POINTS = 100
+
+
+# Created once, because it takes longer than a submission.
+_TLS = httpx.create_ssl_context()
 
 
 class Points:
@@ -49,11 +58,15 @@ class Points:
 
 def submit(url: str, location: str, key: str, points: Points) -> None:
     """Make one submission."""
-    with Ledger(location) as ledger, NanoBanana("test-token", base_url=url) as banana:
-        _flows._claim_seconds = lambda _: 0.0  # nobody has to wait for the end of a claim
+    with (
+        Ledger(location) as ledger,
+        httpx.Client(verify=_TLS) as http,
+        NanoBanana("test-token", base_url=url, http_client=http) as banana,
+    ):
+        _flows._claim_seconds = lambda settings: 0.0  # nobody has to wait for the end of a claim
         points.surround(Store, "_write")
         points.surround(Exchange, "trace")
-        sqlalchemy.event.listen(ledger._store._engine, "commit", points.reach)
+        event.listen(ledger._store._engine, "commit", points.reach)
         ledger.once(key, banana).generate(key)
 
 

@@ -31,5 +31,5 @@ def new_schema(url: str) -> str:
     """Create an empty schema on a server; return the URL with which it is the default one."""
     name = f"test_{secrets.token_hex(8)}"
     with psycopg.connect(url) as connection:
-        connection.execute(f"CREATE SCHEMA {name}")  # type: ignore[arg-type]
+        connection.execute(f"CREATE SCHEMA {name}".encode())
     return f"{url}&options=-csearch_path%3D{name}"

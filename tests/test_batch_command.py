@@ -315,7 +315,7 @@ def test_a_pipe_gets_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]
         def seconds(self) -> float:
             return next(times)
 
-    screen = Timed(is_quiet=True)
+    screen = Timed()
     with Display(1000, screen, as_json=False) as display:
         display.show(Paused(0.4, "429"))
         display.show(Submitted(1, "k", "t"))
@@ -336,13 +336,13 @@ def test_a_pipe_gets_no_estimate_before_the_first_row_has_ended(
         def seconds(self) -> float:
             return 30.0
 
-    with Display(9, Late(is_quiet=True), as_json=False) as display:
+    with Display(9, Late(), as_json=False) as display:
         display.show(Submitted(1, "k", "t"))
     assert capsys.readouterr().err == "0 of 9 rows, 1 charged, 0 failed, 0.0 rows/s\n"
 
 
 def test_only_the_first_problems_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    with Display(100, Screen(is_quiet=True), as_json=False) as display:
+    with Display(100, Screen(), as_json=False) as display:
         for number in range(30):
             display.show(Outcome(number, "k", "failed", error="no"))
     lines = capsys.readouterr().err.splitlines()
@@ -361,7 +361,7 @@ def test_a_warning_is_shown_as_a_line(run: Run, banana_server: MockServer) -> No
 def test_ctrl_c_says_what_it_waits_for(
     capsys: pytest.CaptureFixture[str], submissions: int, waits: bool
 ) -> None:
-    with Display(9, Screen(is_quiet=True), as_json=False) as display:
+    with Display(9, Screen(), as_json=False) as display:
         display.show(Draining(submissions))
     message = capsys.readouterr().err
     assert message.startswith("interrupted: no more rows are started")

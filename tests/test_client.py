@@ -127,10 +127,24 @@ def test_an_invalid_request_is_rejected_before_anything_is_sent(
             {"prompt": "x", "action": "edit", "image_urls": ["file:///a"]},
             ("image-url-is-http", "image_urls[0]"),
         ),
+        (
+            {"prompt": "x", "action": "edit", "image_urls": ["my cat.png"]},
+            ("image-url-is-http", "image_urls[0]"),
+        ),
     ],
 )
 def test_a_violation_names_the_rule_and_the_field(request_: Any, found: tuple[str, str]) -> None:
     assert [(each.rule, each.field) for each in check_request(request_)] == [found]
+
+
+@pytest.mark.parametrize("images", [Path("cat.png"), [Path("cat.png")], "cat.png"])
+def test_a_local_file_is_rejected_with_what_to_do(images: Any, banana: NanoBanana) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        banana.edit("make it red", images)
+    assert str(caught.value) == (
+        "image_urls[0] is 'cat.png', but the API takes only http(s) URLs with a host: upload a "
+        "local file to a web server, and pass its URL"
+    )
 
 
 @pytest.mark.parametrize("url", ["http://[::1]:80/a?b#c", "HTTPS://u@a.b/%20", "http://a"])
@@ -193,6 +207,21 @@ def test_results_can_be_pickled_and_copied_but_clients_and_tasks_cannot(banana: 
 def test_an_invalid_configuration_is_rejected(create: Callable[[], object]) -> None:
     with pytest.raises(ConfigurationError):
         create()
+
+
+def test_plain_http_to_another_machine_is_allowed_only_if_the_user_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = "http://gateway.example"
+    assert repr(NanoBanana("k", base_url=url, allow_http=True)) == f"NanoBanana(base_url={url!r})"
+    for value in ("0", "true", ""):
+        monkeypatch.setenv("MOUNTSEA_ALLOW_HTTP", value)
+        with pytest.raises(ConfigurationError, match=r"unencrypted.*set MOUNTSEA_ALLOW_HTTP=1"):
+            NanoBanana("k", base_url=url)
+    monkeypatch.setenv("MOUNTSEA_ALLOW_HTTP", "1")
+    assert repr(AsyncNanoBanana("k", base_url=url)) == f"AsyncNanoBanana(base_url={url!r})"
+    with pytest.raises(ConfigurationError, match="allow_http must be True or False, not 'no'"):
+        NanoBanana("k", base_url=url, allow_http="no")  # type: ignore[arg-type]
 
 
 def test_the_key_and_the_base_url_come_from_the_environment(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import pty
@@ -10,95 +12,36 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mountsea_banana as api
 import pytest
-from mountsea_banana import Clock
+from mountsea_banana import Clock, ledger
 from mountsea_banana.cli import main
 from mountsea_banana.cli._failures import exit_code
 from mountsea_banana.mock import MockServer, Plan
 from mountsea_banana.rules import _check, _rules
 
+from tests.conftest import CHILD, Outcome, Run
 from tests.faults import Fault, FaultServer, response
 from tests.test_images import PNG
 
 SUBMITTED = Fault("submitted", response(201, {"taskId": "t-1"}), charges=True)
-# Runs a command in a separate process that does not pause between polls.
-CHILD = (
-    "import sys\n"
-    "from mountsea_banana import Clock\n"
-    "from mountsea_banana.cli import main\n"
-    "Clock.sleep = lambda self, seconds: None\n"
-    "sys.exit(main())"
-)
 
 
 def snapshot(status: str, **fields: object) -> Fault:
     return Fault(status, response(200, {"taskId": "t-1", "status": status, **fields}))
 
 
-class Outcome:
-    """The exit code and the output of a command."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Run]:
-    """Return a function that runs a command in an empty folder against the server at `url`."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MOUNTSEA_API_KEY", "test-token")
-    slept = [0.0]
-    monkeypatch.setattr(Clock, "sleep", lambda self, seconds: slept.append(seconds))
-    monkeypatch.setattr(Clock, "monotonic", lambda self: sum(slept))
-
-    def run(*arguments: str, url: str | None = None) -> Outcome:
-        if url:
-            monkeypatch.setenv("MOUNTSEA_BASE_URL", url)
-        code = main(arguments)
-        output = capsys.readouterr()
-        return Outcome(code, output.out, output.err)
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def child(tmp_path: Path, banana_server: MockServer) -> Iterator[Callable[..., Any]]:
-    """Return a function that starts a command in a separate process, killed after the test."""
-    started = []
-
-    def start(*arguments: str, url: str = banana_server.url, **options: Any) -> Any:
-        environment = {**os.environ, "MOUNTSEA_API_KEY": "test-token", "MOUNTSEA_BASE_URL": url}
-        command = [sys.executable, "-c", CHILD, *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
 def only_json(outcome: Outcome) -> dict[str, Any]:
     assert outcome.out.count("\n") == 1
     document: dict[str, Any] = json.loads(outcome.out)
     assert list(document) == [
-        *("task_id", "status", "path", "image_urls", "error_message", "error_code", "trace_id")
+        *("task_id", "key", "status", "path", "image_urls", "charged", "trace_id", "error")
     ]
     return document
 
@@ -133,7 +76,8 @@ def test_generate_saves_the_image_and_prints_only_its_path(
 
 def test_edit_sends_every_url(run: Run, banana_server: MockServer) -> None:
     urls = ["https://a.example/1.png", "https://a.example/2.png"]
-    assert run("edit", "make it red", *urls, "-o", "out.png", url=banana_server.url).code == 0
+    command = ("edit", "make it red", *urls, "-o", "out.png", "--no-check-images")
+    assert run(*command, url=banana_server.url).code == 0
     assert banana_server.submissions == [
         {"action": "edit", "prompt": "make it red", "image_urls": urls}
     ]
@@ -161,18 +105,153 @@ def test_no_wait_prints_the_task_id_for_the_result_command(
 
 
 def test_json_prints_one_object_and_nothing_else(run: Run, banana_server: MockServer) -> None:
-    outcome = run("generate", "a cat", "-o", "cat.png", "--json", url=banana_server.url)
-    document = only_json(outcome)
-    assert (document["status"], document["path"], document["error_message"]) == (
-        "completed",
-        "cat.png",
-        None,
-    )
+    document = only_json(run("generate", "a cat", "-o", "cat.png", "--json", url=banana_server.url))
+    outcome = [document[name] for name in ("status", "path", "charged", "error")]
+    assert outcome == ["completed", "cat.png", "yes", None]
     assert document["image_urls"] == [f"{banana_server.url}/images/{document['task_id']}.png"]
     document = only_json(run("generate", "a cat", "--no-wait", "--json"))
-    task_id = document.pop("task_id")
-    assert task_id
+    assert document.pop("task_id")
+    assert document.pop("key")
+    assert document.pop("charged") == "yes"
     assert set(document.values()) == {None}
+
+
+def test_names_may_be_short_and_in_lower_case(run: Run, banana_server: MockServer) -> None:
+    options = ("-m", "NANO-BANANA-2", "-a", "8:1", "-r", "2k", "--timeout", "1.5m")
+    assert run("generate", "a cat", *options, url=banana_server.url).code == 0
+    assert banana_server.submissions[0]["resolution"] == "2K"
+    assert "'9k' is not one of '1K', '2K', '4K'" in run("generate", "a cat", "-r", "9k").err
+
+
+@pytest.mark.parametrize(
+    "source", [("-",), ("--prompt-file", "prompt.txt"), ("--prompt-file", "-")]
+)
+@pytest.mark.parametrize("action", ["generate", "edit"])
+def test_a_prompt_is_read_from_stdin_or_a_file(
+    action: str,
+    source: tuple[str, ...],
+    child: Callable[..., Any],
+    banana_server: MockServer,
+    tmp_path: Path,
+) -> None:
+    text = "\ufeffa 猫\non a mat\r\n".encode()
+    images = ("https://a.example/1.png", "--no-check-images") if action == "edit" else ()
+    (tmp_path / "prompt.txt").write_bytes(text)
+    process = child(action, *source, *images, "--no-wait", stdin=subprocess.PIPE)
+    process.stdin.buffer.write(text)
+    process.communicate(timeout=60)
+    assert banana_server.submissions[0]["prompt"] == "a 猫\non a mat"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff", "could not be read from prompt.txt"),
+        (b" \n", "the prompt is empty; pass --allow-"),
+    ],
+)
+def test_an_unusable_prompt_file_is_bad_use(content: bytes, message: str, run: Run) -> None:
+    Path("prompt.txt").write_bytes(content)
+    outcome = run("generate", "--prompt-file", "prompt.txt")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert "could not be read from nowhere" in run("generate", "--prompt-file", "nowhere").err
+
+
+def test_with_a_prompt_file_an_edit_takes_only_urls(run: Run) -> None:
+    Path("prompt.txt").write_text("make it red\n")
+    outcome = run("edit", "--prompt-file", "prompt.txt", "https://a.example/1.png", "--dry-run")
+    assert json.loads(outcome.out) == {
+        "action": "edit",
+        "prompt": "make it red",
+        "image_urls": ["https://a.example/1.png"],
+    }
+
+
+def test_an_empty_prompt_must_be_meant(run: Run, banana_server: MockServer) -> None:
+    assert run("generate", "", url=banana_server.url).code == 2
+    assert banana_server.charged == 0
+    assert run("generate", "", "--allow-empty", "--no-wait").code == 0
+
+
+def test_a_prompt_without_quotes_is_not_taken_for_urls(run: Run) -> None:
+    outcome = run("edit", "make", "it", "red", "https://a.example/1.png")
+    assert outcome.code == 2
+    assert "put it in quotes, as in 'make it red'" in outcome.err
+
+
+def test_an_edit_checks_its_images_before_it_is_paid_for(
+    run: Run, banana_server: MockServer
+) -> None:
+    source = f"{banana_server.url}/images/missing.png"
+    outcome = run("edit", "make it red", source, url=banana_server.url)
+    assert (outcome.code, banana_server.charged) == (2, 0)
+    assert "returned the status 404" in outcome.err
+    assert "pass --no-check-images to send it anyway" in outcome.err
+
+
+def test_a_dry_run_shows_the_request_and_sends_nothing(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MOUNTSEA_API_KEY")
+    outcome = run("generate", "a 猫", "--dry-run", url=banana_server.url)
+    assert (outcome.code, outcome.out) == (0, '{"action": "generate", "prompt": "a 猫"}\n')
+    assert outcome.err == "the request conforms to the rules; nothing was sent\n"
+    outcome = run("edit", "red", "cat.png", "--dry-run", "--json", "-r", "4K")
+    document = json.loads(outcome.out)
+    assert (outcome.code, outcome.err, document["charged"]) == (2, "", "no")
+    assert document["request"]["image_urls"] == ["cat.png"]
+    assert "--resolution works only with" in document["error"]["message"]
+    outcome = run("generate", "a cat", "--dry-run", "-a", "8:1")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: --aspect-ratio 8:1 works only with")
+    assert banana_server.charged == 0
+
+
+def test_the_name_of_the_file_may_have_the_task_id_and_a_number(
+    run: Run, banana_server: MockServer
+) -> None:
+    Path("cat-1.png").touch()
+    command = ("generate", "a cat", "-o", "cat-{n}.png", "--once", "cat")
+    assert run(*command, url=banana_server.url).out == "cat-2.png\n"
+    assert run(*command).out == "cat-2.png\n"
+    assert run("result", "--last", "-o", "dog-{n}.png").out == "dog-1.png\n"
+    task_id = json.loads(run("ledger", "export").out)["task_id"]
+    assert run("result", "--last", "-o", "a/{task_id}").out == f"a/{task_id}.png\n"
+    assert "File name too long" in run("result", "--last", "-o", "{n}" + "n" * 300).err
+
+
+def test_the_image_is_written_to_stdout(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, Path("out").open("w") as file:
+        patch.setattr(sys, "stdout", file)
+        assert run("generate", "a cat", "-o", "-", url=banana_server.url).code == 0
+    assert Path("out").read_bytes().startswith(b"\x89PNG")
+    with monkeypatch.context() as patch, Path("/dev/full").open("w") as full:
+        patch.setattr(sys, "stdout", full)
+        outcome = run("generate", "a cat", "-o", "-")
+    assert outcome.code == 3
+    assert "error: cannot write to stdout: " in outcome.err
+    assert re.search(r"\n  nano-banana result \w+ -o -\n$", outcome.err)
+
+
+def test_the_image_is_not_written_to_a_terminal(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    outcome = run("generate", "a cat", "-o", "-", url=banana_server.url)
+    assert (outcome.code, banana_server.charged) == (2, 0)
+    assert "stdout is a terminal" in outcome.err
+
+
+def test_the_image_is_opened(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("click.launch", opened.append)
+    run("generate", "a cat", "-o", "cat.png", "--open", url=banana_server.url)
+    assert opened == ["cat.png"]
 
 
 # Errors before anything is paid for
@@ -188,6 +267,13 @@ def test_json_prints_one_object_and_nothing_else(run: Run, banana_server: MockSe
         (("--timeout", "-1"), ["'--timeout'", "0 or more seconds, not -1.0"]),
         (("--timeout", "nan"), ["'--timeout'", "not nan"]),
         (("--timeout", "soon"), ["'--timeout'", "soon"]),
+        (("--timeout", "5d"), ["'--timeout'", "5d"]),
+        (("-o", ""), ["pass a file, a folder, or - for stdout"]),
+        (("-o", "{prompt}.png"), ["only {task_id} and {n} are replaced, not {prompt}"]),
+        (("-o", "-", "--open"), ["--open needs a file"]),
+        (("--no-wait", "--open"), ["--open needs a file"]),
+        (("fluffy", "dog"), ["put it in quotes, as in 'a cat fluffy dog'"]),
+        (("--prompt-file", "x"), ["pass a PROMPT, or - to read it from stdin, or --prompt-file"]),
         (("--base-url", "http://api.example"), ["unencrypted"]),
         (("--flavour", "vanilla"), ["--flavour"]),
     ],
@@ -207,11 +293,11 @@ def test_a_usage_error_names_the_option_and_sends_no_request(
         ([], "URL is required for an edit: pass"),
         (
             ["https://a.example/a", "/resolution.png"],
-            "URL 2 is '/resolution.png', which is not an http(s) URL with a host: upload",
+            "URL 2 is '/resolution.png', but the API takes only http(s) URLs with a host: upload",
         ),
         (
-            ["ftp://a.example/a resolution"],
-            "URL 1 is 'ftp://a.example/a resolution', which is not a valid URI: percent-encode",
+            ["http://a.example/a b"],
+            "URL 1 is 'http://a.example/a b', which is not a valid URI: percent-encode",
         ),
     ],
 )
@@ -264,6 +350,8 @@ def test_force_replaces_the_file(run: Run, banana_server: MockServer) -> None:
         ("n" * 300 + ".png", "File name too long"),
         ("closed/new/cat.png", "the folder closed is not writable"),
         ("closed", "the folder closed is not writable"),
+        ("/proc/cat.png", "the folder /proc is not writable"),
+        ("/dev/null", "/dev/null is not a regular file"),
     ],
 )
 def test_an_unwritable_output_is_found_before_anything_is_paid_for(
@@ -271,10 +359,14 @@ def test_an_unwritable_output_is_found_before_anything_is_paid_for(
 ) -> None:
     Path("file").write_bytes(b"")
     Path("closed").mkdir()
-    access = os.access  # root may write everywhere
-    monkeypatch.setattr(
-        os, "access", lambda path, mode: Path(path).name != "closed" and access(path, mode)
-    )
+    create = tempfile.TemporaryFile
+
+    def refuse(*, dir: Path) -> Any:  # noqa: A002
+        if dir.name == "closed":  # root may write everywhere
+            raise PermissionError
+        return create(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with FaultServer(SUBMITTED) as server:
         outcome = run("generate", "a cat", "-o", output, url=server.url)
     assert (outcome.code, server.requests) == (2, [])
@@ -297,14 +389,20 @@ def test_a_failed_task_reports_the_reason(run: Run) -> None:
     assert outcome.err.count("processing\n") == 1
     assert "error: task t-1 ended as failed: no [b]cats, error code 7, trace id tr-1" in outcome.err
     assert "resume the task" not in outcome.err
-    assert only_json(outcome) == {
+    document = only_json(outcome)
+    assert document.pop("key")
+    assert document == {
         "task_id": "t-1",
         "status": "failed",
         "path": None,
         "image_urls": None,
-        "error_message": "no [b]cats",
-        "error_code": 7,
+        "charged": "yes",
         "trace_id": "tr-1",
+        "error": {
+            "type": "TaskFailed",
+            "message": "task t-1 ended as failed: no [b]cats, error code 7, trace id tr-1",
+            "code": 7,
+        },
     }
 
 
@@ -324,38 +422,51 @@ def test_text_from_the_server_cannot_control_the_terminal_or_break_the_json(run:
     assert "\\x1b[2J\\r\\ud800\\x9b\\u202e" in outcome.err
     assert outcome.err.replace("\n", "").isprintable()
     assert outcome.out.rstrip("\n").isprintable()
-    assert only_json(outcome)["error_code"] == "nan"
+    assert only_json(outcome)["error"]["code"] == "nan"
 
 
 @pytest.mark.parametrize(
-    ("faults", "message", "resumes"),
+    ("fault", "message"),
     [
-        ([Fault("500", response(500), charges=True)], "may have been accepted and charged", False),
-        ([Fault("closed", charges=True)], "check your account before you resend it", False),
-        ([Fault("no id", response(201, {}), charges=True)], "may have been charged", False),
-        (
-            [Fault("half", SUBMITTED.text[:-1], charges=True)],
-            "Task t-1 was created\nresume the task",
-            True,
-        ),
+        (Fault("500", response(500), charges=True), "may have been accepted and charged"),
+        (Fault("closed", charges=True), "check your account before you resend it"),
+        (Fault("no id", response(201, {}), charges=True), "may have been charged"),
     ],
 )
+@pytest.mark.parametrize("options", [(), ("--no-ledger",)])
 def test_an_unknown_outcome_has_its_own_exit_code(
-    faults: list[Fault], message: str, resumes: bool, run: Run
+    options: tuple[str, ...], fault: Fault, message: str, run: Run
 ) -> None:
-    with FaultServer(*faults) as server:
-        outcome = run("generate", "a cat", "--json", url=server.url)
+    with FaultServer(fault) as server:
+        outcome = run("generate", "a cat", "--json", *options, url=server.url)
     assert (outcome.code, server.charged) == (4, 1)
     assert message in outcome.err
     assert "client.task" not in outcome.err
-    assert ("nano-banana result t-1" in outcome.err) == resumes
-    assert bool(outcome.out) == resumes
+    assert "nano-banana result" not in outcome.err
+    document = only_json(outcome)
+    assert (document["task_id"], document["charged"]) == (None, "unknown")
+    assert message in document["error"]["message"]
+
+
+def test_a_task_id_in_a_broken_response_is_kept(run: Run) -> None:
+    half = Fault("half", SUBMITTED.text[:-1], charges=True)
+    with FaultServer(half) as server:
+        outcome = run("generate", "a cat", "--no-ledger", "--json", url=server.url)
+        assert "Task t-1 was created\nresume the task" in outcome.err
+        assert "nano-banana result t-1 --no-ledger" in outcome.err
+        document = only_json(outcome)
+        assert (outcome.code, document["task_id"], document["charged"]) == (4, "t-1", "yes")
+        server.expect(half)
+        # The ledger has the task, so that the command can go on.
+        assert run("generate", "a cat", "--no-wait", url=server.url).out == "t-1\n"
 
 
 def test_an_unreachable_server_costs_nothing(run: Run) -> None:
     outcome = run("generate", "a cat", "--json", url="http://127.0.0.1:1")
-    assert (outcome.code, outcome.out) == (3, "")
+    assert outcome.code == 3
     assert "nothing was charged" in outcome.err
+    document = only_json(outcome)
+    assert (document["task_id"], document["charged"]) == (None, "no")
 
 
 def test_a_wrong_key_names_the_variable_to_check(
@@ -395,7 +506,7 @@ def test_a_wait_that_times_out_prints_the_command_that_resumes_the_task(run: Run
     assert outcome.code == 3
     assert f"\n  nano-banana result t-1 -o c.png --force --base-url {server.url}\n" in outcome.err
     assert "client.task" not in outcome.err
-    assert "still running" in only_json(outcome)["error_message"]
+    assert "still running" in only_json(outcome)["error"]["message"]
 
 
 def test_a_task_id_that_looks_like_an_option_can_be_resumed(run: Run, tmp_path: Path) -> None:
@@ -424,7 +535,7 @@ def test_an_image_that_cannot_be_saved_is_not_lost(
         assert "the file exists; pass --force to replace it" in outcome.err
         assert "\n  nano-banana result t-1 -o other.png\n" in outcome.err
         assert only_json(outcome)["status"] == "completed"
-        server.expect(done, Fault("an image", response(200, PNG)))
+        server.expect(Fault("an image", response(200, PNG)))
         assert run("result", "t-1", "-o", "other.png").out == "other.png\n"
     assert Path("cat.png").read_bytes() == b"mine"
 
@@ -433,10 +544,10 @@ def test_an_expired_url_prints_the_command_that_gets_a_fresh_one(run: Run) -> No
     with FaultServer(SUBMITTED) as server:
         done = snapshot("completed", result={"imageUrls": [f"{server.url}/a.png"]})
         server.expect(SUBMITTED, done, Fault("gone", response(403)))
-        outcome = run("generate", "a cat", url=server.url)
+        outcome = run("generate", "a cat", "--no-ledger", url=server.url)
     assert outcome.code == 3
     assert (
-        "may have expired\nresume the task, free of charge:\n  nano-banana result t-1\n"
+        "may have expired\nresume the task, free of charge:\n  nano-banana result t-1"
         in outcome.err
     )
 
@@ -450,13 +561,19 @@ def test_a_readable_response_that_violates_the_contract_is_a_warning(run: Run) -
     assert ".py" not in outcome.err
 
 
+LEDGER_ERRORS = {name: getattr(ledger, name) for name in ("InDoubt", "KeyConflict", "LedgerError")}
+
+
 def test_every_error_of_the_library_has_an_exit_code() -> None:
     named = [getattr(api, name) for name in api.__all__]
     kinds = {
         each for each in named if isinstance(each, type) and issubclass(each, api.NanoBananaError)
     }
     codes = {kind.__name__: exit_code(kind.__new__(kind)) for kind in kinds}
+    codes |= {name: exit_code(kind.__new__(kind)) for name, kind in LEDGER_ERRORS.items()}
     assert {name: code for name, code in codes.items() if code != 3} == {
+        "InDoubt": 4,
+        "KeyConflict": 2,
         "TaskFailed": 1,
         "InvalidRequest": 2,
         "ConfigurationError": 2,
@@ -464,6 +581,29 @@ def test_every_error_of_the_library_has_an_exit_code() -> None:
         "SubmissionServerError": 4,
         "SubmissionUnreadable": 4,
     }
+
+
+def fail(*_: object, **__: object) -> None:
+    raise RuntimeError("a bug")
+
+
+def test_an_unexpected_error_keeps_the_task_id(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.Task, "wait", fail)
+    outcome = run("generate", "a cat", "--json", url=banana_server.url)
+    document = only_json(outcome)
+    assert (outcome.code, document["charged"]) == (3, "yes")
+    assert "error: unexpected RuntimeError: a bug\nresume the task" in outcome.err
+    assert f"nano-banana result {document['task_id']}\n" in outcome.err
+
+
+def test_an_unexpected_error_in_a_submission_has_an_unknown_outcome(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.NanoBanana, "submit", fail)
+    outcome = run("generate", "a cat", "--no-ledger", "--json", url=banana_server.url)
+    assert (outcome.code, only_json(outcome)["charged"]) == (4, "unknown")
 
 
 # Interrupts
@@ -641,7 +781,7 @@ def test_a_terminal_shows_a_spinner(
     outcome = run("generate", "a cat", "-o", "cat.png", *arguments, url=banana_server.url)
     assert outcome.code == 0
     assert ("\x1b[?25l" in outcome.err) == has_spinner
-    assert ("processing\n" in outcome.err) == (not has_spinner)
+    assert ("processing\n" in outcome.err) == (not has_spinner and not arguments)
     if has_spinner:
         assert re.search(r"processing (\x1b\[33m)?0:00:0", outcome.err)
         assert "done in" in outcome.err.rpartition("\x1b[?25h")[2]
@@ -691,6 +831,65 @@ def test_a_real_terminal_shows_the_spinner_and_gets_its_cursor_back(
     assert re.search(r"processing .*0:00:0", output)
     assert output.index("\x1b[?25l") < output.index("\x1b[?25h") < output.index("cat.png")
     assert output.endswith("cat.png\r\n")
+
+
+# JSON on every exit
+
+
+@pytest.mark.parametrize("arguments", [("--flavour",), ("two",), ("-r", "9K"), ("-o", "-")])
+def test_a_usage_error_is_an_object_as_well(arguments: tuple[str, ...], run: Run) -> None:
+    outcome = run("generate", "a cat", *arguments, "--json")
+    document = only_json(outcome)
+    assert (outcome.code, document["charged"]) == (2, "no")
+    assert document["error"]["type"] == "UsageError"
+    assert document["error"]["message"] in outcome.err.replace("\n", " ")
+    quiet = run("generate", "a cat", *arguments, "--json", "--quiet")
+    assert (quiet.code, quiet.out, quiet.err) == (2, outcome.out, "")
+
+
+def test_after_two_dashes_json_is_a_word(run: Run) -> None:
+    assert run("generate", "--", "a", "--json").out == ""
+
+
+def test_json_on_a_full_stdout_is_a_file_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["generate", "--json"]) == 3
+
+
+def test_quiet_json_prints_nothing_else(run: Run, banana_server: MockServer) -> None:
+    banana_server.next_task(Plan(ends_as="failed"))
+    for code in (1, 0):
+        outcome = run("generate", "a cat", "--json", "--quiet", url=banana_server.url)
+        assert (outcome.code, outcome.err) == (code, "")
+        assert only_json(outcome)["charged"] == "yes"
+
+
+def test_quiet_prints_only_what_went_wrong(run: Run, banana_server: MockServer) -> None:
+    assert run("generate", "a cat", "-q", "--no-wait", url=banana_server.url).err == ""
+    outcome = run("generate", "a cat", "-q", "--timeout", "0")
+    assert outcome.err.startswith("error: task ")
+    assert "\nresume the task, free of charge:\n  nano-banana result " in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (RuntimeError("a bug"), 3, "unexpected RuntimeError: a bug"),
+        (EOFError(), 130, "interrupted"),
+    ],
+)
+def test_what_ends_a_command_early_is_an_object_as_well(
+    error: Exception, code: int, message: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_error(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mountsea_banana.cli._prompts.read_prompt", raise_error)
+    outcome = run("generate", "a cat", "--json")
+    assert outcome.code == code
+    assert message in outcome.err
+    assert message in only_json(outcome)["error"]["message"]
 
 
 # Other commands
@@ -843,16 +1042,6 @@ def test_rules_exits_with_3_on_a_full_stdout(
     assert "No space left" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("path", ["", "-"])
-def test_an_output_that_is_not_a_path_is_rejected_before_anything_is_sent(
-    run: Run, banana_server: MockServer, path: str
-) -> None:
-    outcome = run("generate", "a cat", "-o", path, url=banana_server.url)
-    assert outcome.code == 2
-    assert "pass a file or a folder" in outcome.err
-    assert banana_server.charged == 0
-
-
 def test_a_broken_download_can_be_resumed_with_the_same_options(
     run: Run, banana_server: MockServer
 ) -> None:
@@ -870,3 +1059,62 @@ def test_an_interrupt_while_the_commands_are_imported_has_the_same_exit_code(
 
     monkeypatch.setattr("mountsea_banana.cli._commands.run", interrupt)
     assert main([]) == 130
+
+
+@pytest.mark.parametrize("option", ["--version", "-h"])
+def test_the_group_has_the_usual_options(option: str, run: Run) -> None:
+    outcome = run(option)
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"nano-banana {api.__version__}" if option[1] == "-" else "Usage")
+
+
+def test_every_command_has_a_short_line_in_the_help(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = run("-h").out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert {line.split()[0] for line in listed} >= {"generate", "list", "ledger", "mock"}
+    assert max(len(line) for line in listed) <= 70
+    assert not any(line.endswith("...") for line in listed)
+
+
+def test_a_closed_stdout_is_an_error_before_anything_is_sent(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        outcome = run("generate", "a cat", url=banana_server.url)
+    assert (outcome.code, banana_server.charged) == (3, 0)
+    assert outcome.err == "stdout is closed: redirect it to /dev/null if you don't need it\n"
+
+
+def test_stdout_may_be_replaced(run: Run) -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(["--version"]) == 0
+    assert out.getvalue().startswith("nano-banana ")
+
+
+def test_a_closed_stdin_has_no_prompt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    outcome = run("generate", "-")
+    assert outcome.code == 2
+    assert "the prompt could not be read from stdin" in outcome.err
+
+
+def test_a_text_that_the_encoding_lacks_is_escaped(
+    child: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    out, err = child("generate", "猫", "--dry-run").communicate(timeout=60)
+    assert out == '{"action": "generate", "prompt": "\\u732b"}\n'
+    assert "Traceback" not in err
+
+
+def test_the_options_of_the_mock_are_completed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_NANO_BANANA_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "nano-banana mock --ref")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    with pytest.raises(SystemExit):
+        main([])
+    assert capsys.readouterr().out == "plain,--refusals\nplain,--refusal-status\n"

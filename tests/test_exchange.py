@@ -1394,7 +1394,7 @@ def test_image_checks_at_the_shutdown_of_the_interpreter_are_made_one_by_one(
         def shutdown(self, **_: object) -> None:
             pass
 
-    monkeypatch.setattr("mountsea_banana.client._driver.ThreadPoolExecutor", Pool)
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor", Pool)
     image = response(200, PNG, "Content-Type: image/png")
     with (
         FaultServer(Fault("image", image)) as images,

@@ -379,6 +379,15 @@ def test_entries_and_errors_can_be_pickled_but_a_ledger_cannot(
         pickle.dumps(ledger)
 
 
+def test_a_ledger_of_another_process_raises_a_configuration_error(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as other:
+        other.setattr(os, "getpid", lambda: 1)
+        with pytest.raises(api.ConfigurationError, match="before a fork"):
+            ledger.find("cat")
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_ledger_opened_before_a_fork_raises_a_configuration_error_in_the_child(
     ledger: Ledger, banana_server: MockServer

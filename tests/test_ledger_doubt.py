@@ -9,7 +9,7 @@ import json
 import logging
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -102,9 +102,8 @@ def test_a_task_id_in_a_broken_response_is_the_task_of_the_key(
 ) -> None:
     whole = response(201, {"taskId": "t-1", "pad": "x" * 200}, "Content-Type: application/json")
     with FaultServer(Fault("broken", whole[:150], charges=True)) as server:
-        there = {"client": {"base_url": server.url}}
-        assert caller.submit(ledger, **there) == "t-1"
-        assert caller.submit(ledger, **there) == "t-1"
+        for _ in range(2):
+            assert caller.submit(ledger, client={"base_url": server.url}) == "t-1"
         assert server.charged == 1
 
 
@@ -437,7 +436,7 @@ def test_an_interrupt_after_the_task_id_keeps_the_task(
             yield created().content
             raise KeyboardInterrupt
 
-        async def __aiter__(self) -> Any:
+        async def __aiter__(self) -> AsyncIterator[bytes]:
             for chunk in self:
                 yield chunk
 
@@ -537,9 +536,6 @@ class Slow:
         self._may_go_on.set()
 
 
-Cancel = Callable[[Ledger, AsyncNanoBanana, Slow], Any]
-
-
 async def cancel_in(
     method: str, ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
@@ -617,7 +613,7 @@ class Waiting(httpx.AsyncBaseTransport, httpx.AsyncByteStream):
             await self._wait()
         return httpx.Response(201, stream=self)
 
-    async def __aiter__(self) -> Any:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self._content
         await self._wait()
 
@@ -716,8 +712,9 @@ def test_a_ledger_that_fails_after_the_response_hands_on_the_task_id_in_the_erro
 
 
 def test_a_task_id_that_no_database_can_store_is_in_the_error(
-    caller: Caller, ledger: Ledger
+    caller: Caller, ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.CRITICAL, "mountsea_banana")  # pytest-xdist cannot report such a text
     content = json.dumps({"taskId": "\ud800\0"})
     with pytest.raises(LedgerError, match="could not be recorded") as caught:
         caller.submit(ledger, handler=lambda _: httpx.Response(201, content=content))

@@ -73,7 +73,9 @@ def test_the_metadata_lists_the_dependencies_and_extras(dist: Path) -> None:
         r"^Requires-Dist: ([a-z-]+)[^;\n]*?(?:; extra == '(\w+)')?$", metadata, re.M
     )
     assert {each for each, extra in required if not extra} == {"attrs", "httpx"}
-    assert {extra for _, extra in required if extra} == {"cli", "mock", "contract"}
+    assert {extra for _, extra in required if extra} == {
+        *("cli", "contract", "dask", "ledger", "mock"),
+    }
     assert "License-Expression: MIT" in metadata
     assert "Requires-Python: >=3.11" in metadata
     assert "Classifier: Typing :: Typed" in metadata

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from mountsea_banana.contract import Contract, Operation, Problem
 from mountsea_banana.mock import DEFAULT_KEYS
 from mountsea_banana.mock._api import MockAPI, Refusal
 from mountsea_banana.mock._app import build_app
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -285,6 +287,126 @@ class PagesForImages(MockAPI):
         return PlainTextResponse("<html>", media_type="text/html")
 
 
+class Echo(MockAPI):
+    """Says which key it was given, in a field that should be a date."""
+
+    def poll(self, operation: Operation, request: Request, account: str) -> Response:
+        value = json.loads(bytes(super().poll(operation, request, account).body))
+        return JSONResponse({**value, "createdAt": f"given {authorization(request)}"})
+
+
+class TruncatedImages(MockAPI):
+    """Serves the first half of every image."""
+
+    async def image(self, request: Request) -> Response:
+        whole = bytes((await super().image(request)).body)
+        return Response(whole[: len(whole) // 2], media_type="image/png")
+
+
+class StaleImages(MockAPI):
+    """Serves the image of the request before in every other response."""
+
+    def __init__(self, contract: Contract, keys: Sequence[str]) -> None:
+        super().__init__(contract, keys)
+        self._served: list[Response] = []
+
+    async def image(self, request: Request) -> Response:
+        self._served.append(await super().image(request))
+        return self._served[-1 - (len(self._served) % 2 == 0)]
+
+
+class OneImage(MockAPI):
+    """Serves the same image for every task."""
+
+    async def image(self, request: Request) -> Response:
+        return Response(png(8, 8), media_type="image/png")
+
+
+class SquareImages(MockAPI):
+    """Serves square images, each of another colour."""
+
+    def __init__(self, contract: Contract, keys: Sequence[str]) -> None:
+        super().__init__(contract, keys)
+        self._colors = itertools.count()
+
+    async def image(self, request: Request) -> Response:
+        return Response(png(8, 8, next(self._colors)), media_type="image/png")
+
+
+class UnknownFormat(MockAPI):
+    """Serves images in a format of the future."""
+
+    async def image(self, request: Request) -> Response:
+        return Response(request.url.path.encode(), media_type="image/future")
+
+
+def png(width: int, height: int, color: int = 0) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (width, height), (color % 256, color // 256, 0)).save(content, "png")
+    return content.getvalue()
+
+
+class ErrorsAs200:
+    """Changes the status of every rejection to 200."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_changed(message: Any) -> None:
+            is_rejection = 400 <= message.get("status", 0) < 500
+            await send({**message, "status": 200} if is_rejection else message)
+
+        await self._app(scope, receive, send_changed)
+
+
+class Confused:
+    """Responds with 400 to what follows a request without a key on the same connection."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._confused: set[Any] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["client"] in self._confused:
+            self._confused.discard(scope["client"])
+            await PlainTextResponse("what?", 418)(scope, receive, send)
+            return
+        if scope["method"] == "POST" and not authorization(Request(scope)):
+            self._confused.add(scope["client"])
+        await self._app(scope, receive, send)
+
+
+class OddIds:
+    """Adds characters to every id that have a meaning in URLs."""
+
+    SUFFIX = "+/?&=#% é"
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        task_id = names.get("taskId", "")
+        is_odd = task_id.endswith(self.SUFFIX)
+        if scope["path"].endswith("result"):
+            known = task_id.removesuffix(self.SUFFIX) if is_odd else "unknown"
+            names |= {"taskId": known} if task_id else {}
+            scope["query_string"] = urlencode(names).encode()
+
+        async def send_changed(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                headers = [each for each in message["headers"] if each[0] != b"content-length"]
+                message = {**message, "headers": headers}
+            elif b'"taskId":"' in message["body"]:
+                value = json.loads(message["body"])
+                value["taskId"] += self.SUFFIX
+                message = {**message, "body": json.dumps(value).encode()}
+            await send(message)
+
+        await self._app(scope, receive, send_changed)
+
+
 def completed(change: Callable[[dict[str, Any]], Any]) -> API:
     """Return an API that changes the responses to polls of completed tasks."""
     return polls(lambda value, _: change(value) if value["status"] == "completed" else value)
@@ -371,7 +493,6 @@ DEFECTS: dict[str, API | Wrap] = {
             b.update(image_urls=[b["image_urls"]]) if isinstance(b.get("image_urls"), str) else None
         )
     ),
-    "accepts any content type": AnyType,
     "accepts text after the JSON": Hasty,
     # Valid requests that are rejected.
     "rejects pro": rejects(lambda b: b.get("model") == "nano-banana-pro"),
@@ -404,7 +525,6 @@ DEFECTS: dict[str, API | Wrap] = {
     "fails on emoji": crashes(lambda b: "🐈" in str(b.get("prompt"))),
     "fails on long prompts": crashes(lambda b: len(str(b.get("prompt"))) > 30_000),
     "fails on a prompt that is not a string": crashes(lambda b: isinstance(b.get("prompt"), list)),
-    "fails on a lone surrogate": crashes(lambda b: "\ud800" in str(b.get("prompt"))),
     "fails on edits with 2 images": crashes(
         lambda b: (b.get("num_images"), b.get("action")) == (2, "edit")
     ),
@@ -414,10 +534,9 @@ DEFECTS: dict[str, API | Wrap] = {
     "fails on an unknown task": lambda app: On(
         app, lambda r: "unknown" in r.url.query, PlainTextResponse("oops", 500)
     ),
-    "fails on PUT": lambda app: On(
-        app, lambda r: r.method == "PUT", PlainTextResponse("oops", 500)
+    "fails on one request in a hundred": lambda app: On(
+        EveryNth(app, PlainTextResponse("oops", 502)), lambda r: "/images/" in r.url.path, app
     ),
-    "fails on one request in a hundred": lambda app: EveryNth(app, PlainTextResponse("oops", 502)),
     "fails on one request in three hundred": lambda app: EveryNth(
         app, PlainTextResponse("oops", 500), 300
     ),
@@ -445,9 +564,6 @@ DEFECTS: dict[str, API | Wrap] = {
     "accepts the key in the query": admits(lambda r: "token" in r.query_params),
     "accepts the key in X-API-Key": admits(lambda r: "x-api-key" in r.headers),
     "accepts the key in a cookie": admits(lambda r: "token" in r.cookies),
-    "responds with 404 to a missing key": lambda app: On(
-        app, lambda r: not authorization(r) and "gemini" in r.url.path, PlainTextResponse("", 404)
-    ),
     "rejects a valid key with pro": crashes(lambda b: b.get("model") == PRO, 401),
     "intermittently rejects a valid key when polled": lambda app: On(
         EveryNth(app, PlainTextResponse("", 401), 50),
@@ -460,6 +576,7 @@ DEFECTS: dict[str, API | Wrap] = {
     "responds with 202 to a submission": responds(status=202),
     "returns a number as taskId": responds(submit={"taskId": 5}),
     "returns an empty taskId": responds(submit={"taskId": ""}),
+    "echoes the key": Echo,
     "returns no taskId": responds(submit=lambda v: {"id": v["taskId"]}),
     "wraps the response to a submission": responds(submit=lambda v: {"data": v}),
     "wraps the response to a poll": responds(poll=lambda v: {"data": v}),
@@ -484,16 +601,29 @@ DEFECTS: dict[str, API | Wrap] = {
     "finds a new task only at the second poll": polls(
         lambda v, n: JSONResponse({"message": "not yet"}, 404) if n == 1 else v
     ),
-    "moves a status backwards": polls(
-        lambda v, n: (
-            {**v, "status": "assigned"} if n == 1 else {**v, "status": "pending"} if n == 2 else v
-        )
-    ),
     "changes a final status": polls(lambda v, n: {**v, "status": "failed"} if n == 5 else v),
     "completes without an image": completed(lambda v: {**v, "result": {"imageUrls": []}}),
     "completes without a result": completed(lambda v: without(v, "result")),
     "completes with a null result": completed(lambda v: {**v, "result": None}),
     "responds with 404 to images": MissingImages,
+    "serves truncated images": TruncatedImages,
+    "serves the previous image to every other request": StaleImages,
+    "returns data that is not base64 as the image": completed(
+        lambda v: {**v, "result": {"imageUrls": ["data:image/png;base64,???"]}}
+    ),
+    "returns an empty image": completed(
+        lambda v: {**v, "result": {"imageUrls": ["data:image/png,"]}}
+    ),
+    "returns the image of the request": completed(
+        lambda v: {**v, "result": {"imageUrls": ["https://example.com/image1.jpg"]}}
+    ),
+    "submits by PUT": lambda app: On(
+        app,
+        lambda r: r.method == "PUT" and r.url.path.endswith("generate"),
+        JSONResponse({"taskId": "from-put"}, 201),
+    ),
+    "responds with 200 and an error to invalid requests": lambda app: ErrorsAs200(app),
+    "mistakes a request for the sequel of the one before": lambda app: Confused(app),
     "returns image URLs on a closed port": completed(
         lambda v: {**v, "result": {"imageUrls": ["http://127.0.0.1:1/a.png"]}}
     ),
@@ -523,7 +653,8 @@ def statuses(change: Mapping[int, int]) -> Wrap:
 def is_strict(body: dict[str, Any]) -> bool:
     urls = body.get("image_urls", [])
     return any(
-        not re.fullmatch(r"https?://[a-z0-9.:-]+(/[\w./%?=&-]*)?", each, re.A) for each in urls
+        not re.fullmatch(r"https?://[a-z0-9.:-]+(/[\w./%?=&-]*)?", each, re.A | re.I)
+        for each in urls
     )
 
 
@@ -563,7 +694,21 @@ class TaskFirst(MockAPI):
         return super().authenticate(operation, request)
 
 
+WARNED: dict[str, API | Wrap] = {
+    "accepts any content type": AnyType,
+    "fails on PUT": lambda app: On(
+        app, lambda r: r.method == "PUT", PlainTextResponse("oops", 500)
+    ),
+    "fails on a lone surrogate": crashes(lambda b: "\ud800" in str(b.get("prompt"))),
+    "responds with 404 to a missing key": lambda app: On(
+        app, lambda r: not authorization(r) and "gemini" in r.url.path, PlainTextResponse("", 404)
+    ),
+    "serves square images for every ratio": SquareImages,
+    "serves one image for all tasks": OneImage,
+}
+"""Servers whose responses look wrong although the contract allows them."""
 INCONCLUSIVE: dict[str, API | Wrap] = {
+    "fails on everything": lambda app: PlainTextResponse("oops", 500),
     "looks up the task before the key": TaskFirst,
     "slow tasks": polls(lambda v, n: {**without(v, "result"), "status": "ready"}),
 }
@@ -584,6 +729,22 @@ CONFORMING: dict[str, API | Wrap] = {
             else {**without(v, "result"), "status": "failed", "errorMessage": "no", "errorCode": 7}
         )
     ),
+    "tasks that go back to the queue": polls(
+        lambda v, n: (
+            {**v, "status": "assigned"} if n == 1 else {**v, "status": "pending"} if n == 2 else v
+        )
+    ),
+    "ids with every kind of character": lambda app: OddIds(app),
+    "images in a format that is not known": UnknownFormat,
+    "images as data": completed(
+        lambda v: {
+            **v,
+            "result": {
+                "page": "https://example.com/",
+                "imageUrls": [f"data:image/svg+xml,{v['taskId']}"],
+            },
+        }
+    ),
     "another result shape and extra fields": completed(
         lambda v: {**v, "more": {"a": None}, "result": {"image_urls": v["result"]["imageUrls"]}}
     ),
@@ -592,7 +753,7 @@ CONFORMING: dict[str, API | Wrap] = {
 
 def application(contract: Contract, name: str) -> Starlette:
     """Return the server with this name."""
-    made = {**DEFECTS, **INCONCLUSIVE, **CONFORMING}[name]
+    made = {**DEFECTS, **WARNED, **INCONCLUSIVE, **CONFORMING}[name]
     if isinstance(made, type) and issubclass(made, MockAPI):
         return build_app(made(contract, DEFAULT_KEYS), contract)
     app = build_app(MockAPI(contract, DEFAULT_KEYS), contract)

@@ -5,6 +5,7 @@ It uses the standard library and the wrapper's rules.
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import uuid
@@ -16,7 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 from mountsea_banana import check_request
 
 KEYS = ("test-token", "other-token")
-IMAGE = b"\x89PNG\r\n\x1a\n"
+IMAGE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
+)
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import runpy
 import socket
 import subprocess
@@ -13,10 +14,12 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from mountsea_banana.contract import Contract
 from mountsea_banana.harness import __main__ as command
 from mountsea_banana.harness._case import Request
+from mountsea_banana.harness._lifecycle import Task, body_of
 from mountsea_banana.harness._plan import make_plan
 from mountsea_banana.harness._transport import Response, Server
 from mountsea_banana.harness._verify import response_violations, violations
@@ -74,7 +77,7 @@ def test_the_mock_conforms_to_the_contract(
 def test_a_violated_rule_is_shown_with_its_sentence_and_a_command_that_repeats_the_request(
     tmp_path: Path, small_plan: None, api_keys: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with server_of("accepts wide ratios with pro") as server:
+    with server_of("accepts wide ratios with every model") as server:
         assert run(tmp_path, "--base-url", server.url) == 1
         output = capsys.readouterr().out
         line = next(each for each in output.splitlines() if each.strip().startswith("repeat"))
@@ -198,6 +201,14 @@ def test_a_run_that_tests_a_rule_too_little_exits_with_2(
     assert "inconclusive: too few requests could be sent to test edit-needs-image-urls" in output
 
 
+def test_plain_http_to_another_machine_is_allowed_if_the_user_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MOUNTSEA_ALLOW_HTTP", "1")
+    assert run(tmp_path, "--base-url", "http://example.com") == 2
+    assert "http://example.com needs an API key: set MOUNTSEA_API_KEY" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -207,6 +218,8 @@ def test_a_run_that_tests_a_rule_too_little_exits_with_2(
         (["--base-url", ""], "--base-url must be an http:// or https:// URL"),
         (["--base-url", "http://example.com"], "would send the API key unencrypted"),
         (["--base-url", "https://example.com"], "set MOUNTSEA_API_KEY"),
+        (["--base-url", "http://127.0.0.1:1"], "needs an API key: set MOUNTSEA_API_KEY"),
+        (["--base-url", "http://127.0.0.1:1", "--budget", "some"], "or unlimited, not some"),
         (
             ["--base-url", "http://127.0.0.1:1", "--budget", "-1"],
             "--budget must be 0 or more",
@@ -215,13 +228,15 @@ def test_a_run_that_tests_a_rule_too_little_exits_with_2(
         (["--spec", "nowhere.yaml"], "cannot read the spec nowhere.yaml"),
     ],
 )
+@pytest.mark.usefixtures("small_plan")
 def test_a_run_that_cannot_start_exits_with_2_and_a_one_line_error(
     tmp_path: Path,
-    small_plan: None,
     arguments: list[str],
     message: str,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("MOUNTSEA_API_KEY", "" if "API_KEY" in message else "a-key")
     assert run(tmp_path, *arguments) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -259,6 +274,7 @@ def test_a_report_that_cannot_be_written_exits_with_2_and_leaves_no_partial_file
 def test_an_interrupted_run_exits_with_2(
     tmp_path: Path,
     small_plan: None,
+    api_keys: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -365,14 +381,46 @@ def test_a_request_fails_after_the_timeout() -> None:
         server.close()
 
 
-@pytest.mark.parametrize("body", [b"\xff\x00'", b"a" * 5000])
-def test_a_body_that_does_not_fit_a_shell_argument_is_piped(body: bytes) -> None:
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_body_that_is_no_text_is_piped_to_curl(shell: str) -> None:
+    body = b"\xff\x00'%s\\n7"
     line = Request("POST", "/", (), body).curl("http://127.0.0.1:1")
     pipe, _, curl = line.partition(" | ")
-    shown = subprocess.run(["bash", "-c", pipe], capture_output=True, check=True).stdout
-    assert shown == body[:1000]
+    shown = subprocess.run([shell, "-c", pipe], capture_output=True, check=True).stdout
+    assert shown == body
     assert "--data-binary @-" in curl
-    assert ("# 1000 of 5000 bytes" in curl) == (len(body) > 1000)
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_curl_gets_the_key_and_its_variants_from_the_shell(shell: str) -> None:
+    headers = (("A", "{key}"), ("B", "{cut}"), ("C", "{case}"))
+    line = Request("HEAD", "/?a=[{task}]", headers).curl("http://127.0.0.1:1", task="1+/é")
+    words = subprocess.run(
+        [shell, "-c", line.replace("curl", "printf '%s\\n'", 1)],
+        env={"MOUNTSEA_API_KEY": "Some key", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert {"A: Some key", "B: Some ke", "C: sOME KEY", "--head", "-g"} <= set(words)
+    assert words[-1] == "http://127.0.0.1:1/?a=[1%2B%2F%C3%A9]"
+
+
+def test_a_body_that_is_too_long_for_a_command_line_is_in_a_file(
+    tmp_path: Path,
+    api_keys: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    long = [case for case in the_plan().cases() if case.check == "edge cases"]
+    plan = attrs.evolve(a_small_plan(), groups=(tuple(long),))
+    monkeypatch.setattr("mountsea_banana.harness._plan.make_plan", lambda *_, **__: plan)
+    with server_of("fails on long prompts") as server:
+        assert run(tmp_path, "--base-url", server.url) == 1
+    output = capsys.readouterr().out
+    assert f"--data-binary @{tmp_path}/body-" in output
+    (file,) = tmp_path.glob("body-*.json")
+    assert len(json.loads(file.read_bytes())["prompt"]) > 30_000
 
 
 def test_a_server_may_disconnect_on_a_body_that_is_too_large() -> None:
@@ -432,19 +480,19 @@ def test_a_missing_dependency_names_the_extra(
 
 
 def test_the_run_ends_when_the_server_stops_responding(
-    tmp_path: Path, small_plan: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, small_plan: None, api_keys: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Scripted([REJECTION] * 3) as url:
-        assert run(tmp_path, "--base-url", url) == 1
+        assert run(tmp_path, "--base-url", url, "--budget", "0") == 1
     output = capsys.readouterr().out
     assert "does not respond: the connection was closed without a response" in output
     assert "5 requests got no response" in output
 
 
 def test_a_server_that_does_not_speak_http_exits_with_2(
-    tmp_path: Path, small_plan: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, small_plan: None, api_keys: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Scripted([b"220 mail.example.com ESMTP\r\n"] * 5) as url:
+    with Scripted([b"220 mail.example.com ESMTP\r\n"] * 6) as url:
         assert run(tmp_path, "--base-url", url) == 2
     assert "invalid HTTP response: BadStatusLine" in capsys.readouterr().err
 
@@ -505,6 +553,149 @@ def test_an_independent_server_passes(
     many: bool,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    options = ["--budget", "unlimited"]
     with PlainServer(protocol=protocol, many=many) as server:
-        assert run(tmp_path, "--base-url", server.url) == 0, capsys.readouterr().out
+        assert run(tmp_path, "--base-url", server.url, *options) == 0, capsys.readouterr().out
     assert "not tested" not in capsys.readouterr().out
+
+
+def test_a_server_that_is_not_the_mock_gets_no_submission_unless_it_is_allowed(
+    tmp_path: Path, small_plan: None, api_keys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with PlainServer(protocol="HTTP/1.1", many=True) as server:
+        assert run(tmp_path, "--base-url", server.url) == 0
+    output = capsys.readouterr().out
+    assert "allow some with --budget N, or all with --budget unlimited" in output
+    assert ", 0 submissions accepted" in output
+    assert "tasks and their images: no task was created" in output
+
+
+def test_a_run_says_what_it_may_cost_before_it_starts(
+    tmp_path: Path, small_plan: None, api_keys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with MockServer() as server:
+        run(tmp_path, "--base-url", server.url, "--budget", "7")
+    assert "contract: at most 7 valid submissions" in capsys.readouterr().out
+    suite = ET.parse(tmp_path / "junit.xml").getroot()
+    spent = suite.find("properties/property[@name='submissions']")
+    assert spent is not None
+    assert spent.get("value") == "7"
+
+
+def test_tasks_that_never_end_make_a_run_inconclusive(
+    tmp_path: Path,
+    small_plan: None,
+    api_keys: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command, "TASK_TIMEOUT", 0.1)
+    with server_of("slow tasks") as server:
+        assert run(tmp_path, "--base-url", server.url) == 2
+    assert "inconclusive: no task reached a final status" in capsys.readouterr().out
+
+
+def test_a_server_that_fails_everything_is_given_up_on_with_one_cause(
+    tmp_path: Path, whole_plan: None, api_keys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with server_of("fails on everything") as server:
+        assert run(tmp_path, "--base-url", server.url) == 1
+    output = capsys.readouterr().out
+    assert output.count("FAIL") == 1
+    assert "stopped early: each of the first 100 requests failed" in output
+
+
+def test_the_keys_are_in_no_report_even_if_the_server_echoes_them(
+    tmp_path: Path, small_plan: None, api_keys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with server_of("echoes the key") as server:
+        assert run(tmp_path, "--base-url", server.url) == 1
+    reports = [path.read_text() for path in tmp_path.iterdir()] + [capsys.readouterr().out]
+    assert any("{key}" in report for report in reports)
+    for secret in ("test-token", "other-token", "test-toke", "TEST-TOKEN"):
+        assert not any(secret in report for report in reports)
+
+
+def test_failing_exchanges_are_written_as_har(
+    tmp_path: Path, small_plan: None, api_keys: None
+) -> None:
+    with server_of("accepts any model") as server:
+        run(tmp_path, "--base-url", server.url)
+    entries = json.loads((tmp_path / "failures.har").read_text())["log"]["entries"]
+    assert entries[0]["request"]["url"] == f"{server.url}/gemini/image/generate"
+    assert {"name": "Authorization", "value": "Bearer {key}"} in entries[0]["request"]["headers"]
+    assert entries[0]["response"]["status"] == 201
+
+
+def test_a_written_baseline_makes_the_next_run_pass(
+    tmp_path: Path, small_plan: None, api_keys: None
+) -> None:
+    baseline = tmp_path / "baseline.txt"
+    with server_of("accepts any model") as server:
+        assert run(tmp_path, "--base-url", server.url, "--write-baseline", str(baseline)) == 1
+        assert run(tmp_path, "--base-url", server.url, "--baseline", str(baseline)) == 0
+
+
+def test_github_gets_a_summary_and_annotations(
+    tmp_path: Path,
+    small_plan: None,
+    api_keys: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    with server_of("accepts any model") as server:
+        run(tmp_path, "--base-url", server.url, "--budget", "3")
+    summary = page.read_text()
+    assert "#### Violations\n\n- POST /gemini/image/generate accepts" in summary
+    assert "#### Not tested" in summary
+    output = capsys.readouterr().out
+    assert "::error title=POST /gemini/image/generate accepts a request" in output
+    assert "%0Arequest: POST" in output
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(
+    tmp_path: Path,
+    small_plan: None,
+    api_keys: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command, "SECONDS_BETWEEN_LINES", -1.0)
+    with MockServer() as server:
+        run(tmp_path, "--base-url", server.url)
+    assert "\ncontract: 100 of about" in capsys.readouterr().err
+
+
+def test_a_key_that_is_too_short_to_be_secret_stays_in_the_reports() -> None:
+    server = Server("http://127.0.0.1:1", {"{key}": "a", "{other}": "a-second-key"})
+    assert server.redact(b"a second key: a-second-key") == b"a second key: {other}"
+
+
+def test_a_passed_run_has_a_short_summary(
+    tmp_path: Path, small_plan: None, api_keys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    with MockServer() as server:
+        assert run(tmp_path, "--base-url", server.url) == 0
+    assert page.read_text().startswith("### Contract tests: the server conforms to the contract")
+    assert "####" not in page.read_text()
+
+
+def test_a_rejection_with_another_4xx_status_is_only_a_warning() -> None:
+    case = next(case for case in the_plan().cases() if case.variant == "no Authorization header")
+    assert [each.is_warning for each in violations(case, Response(404))] == [True]
+    assert [each.is_warning for each in violations(case, Response(302))] == [False]
+
+
+def test_a_snapshot_without_a_status_says_nothing_about_its_task() -> None:
+    task = Task("a", the_plan().tasks[0])
+    assert list(task.observe(Response(200, {}, b'{"taskId": "a"}'))) == []
+    assert not task.is_settled
+
+
+def test_a_body_that_is_not_json_has_no_properties() -> None:
+    assert body_of(Request("POST", "/", body=b"{")) == {}

@@ -74,7 +74,8 @@ PATHS = {
     },
     "/health": {"get": {"responses": {"204": {"description": ""}}}},
     "/gemini/labels": {
-        "put": operation({"type": "array"}, requestBody=body({"type": "array", "items": {}}))
+        "get": operation({"type": "array", "items": {}}),
+        "put": operation({"type": "array"}, requestBody=body({"type": "array", "items": {}})),
     },
 }
 

@@ -1,8 +1,9 @@
-"""Checks whether a host is this machine."""
+"""Which hosts are this machine, and which may be reached without encryption."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 from urllib.parse import urlsplit
 
 
@@ -12,6 +13,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def allows_http() -> bool:
+    """Return whether the user allows unencrypted requests to other machines."""
+    return os.environ.get("MOUNTSEA_ALLOW_HTTP") == "1"
 
 
 def is_plain_loopback(url: str) -> bool:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from mountsea_banana import AsyncNanoBanana, ConfigurationError, NanoBananaError, batch
-from mountsea_banana._shared.extras import missing
+from mountsea_banana import AsyncNanoBanana, NanoBananaError, batch
 from mountsea_banana.batch import Report, Worklist
 from mountsea_banana.ledger import Ledger
 
@@ -49,7 +48,7 @@ class Options:
 
 def run_batch(options: Options) -> int:
     """Run a batch, or count what it would pay for; return the exit code."""
-    screen = Screen(is_quiet=options.as_json)
+    screen = Screen()
     try:
         source = sys.stdin.buffer if options.file == "-" else options.file
         with batch.read(source, skip_invalid=True) as rows:
@@ -61,20 +60,13 @@ def run_batch(options: Options) -> int:
             if options.dry_run:
                 return _count(rows, options)
             client = AsyncNanoBanana(base_url=options.base_url, max_retries=0)
-            with _open(options.location) as ledger:
+            with Ledger(options.location) as ledger:
                 report = _run(rows, ledger, client, options, screen)
             return _finish(rows, report, options, screen)
     except NanoBananaError as error:
         for sentence in explain(error):
             screen.say(sentence, "error")
         return BAD_USE
-
-
-def _open(location: str) -> Ledger:
-    try:
-        return Ledger(location)
-    except ImportError as error:  # of PostgreSQL's driver
-        raise ConfigurationError(missing(error, "ledger")) from error
 
 
 def _say_invalid(rows: Worklist, screen: Screen) -> None:
@@ -89,7 +81,7 @@ def _count(rows: Worklist, options: Options) -> int:
     """Print how many rows would be paid for."""
     unpaid = len(rows)
     if "://" in options.location or Path(options.location).exists():
-        with _open(options.location) as ledger:
+        with Ledger(options.location) as ledger:
             unpaid = batch.count_unpaid(rows, ledger, retry_failed=options.retry_failed)
     counts = {"rows": len(rows), "invalid": rows.states["skipped"], "to_pay": unpaid}
     sentence = f"{unpaid:,} of {len(rows):,} rows would be paid for; nothing was sent"

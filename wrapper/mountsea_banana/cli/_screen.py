@@ -26,10 +26,14 @@ class _Stderr(Console):
 
 
 class Screen:
-    """Prints messages to stderr; in its `with` block, a terminal shows a spinner."""
+    """Prints messages to stderr; in its `with` block, a terminal shows a spinner.
 
-    def __init__(self, *, is_quiet: bool) -> None:
-        self._console = _Stderr(stderr=True, highlight=False)
+    A quiet screen prints only what went wrong and what to do, a silent one nothing.
+    """
+
+    def __init__(self, *, is_quiet: bool = False, is_silent: bool = False) -> None:
+        self._is_quiet = is_quiet
+        self._console = _Stderr(stderr=True, highlight=False, quiet=is_silent)
         self._has_spinner = (
             self._console.is_terminal and not self._console.is_dumb_terminal and not is_quiet
         )
@@ -43,9 +47,19 @@ class Screen:
         return time.monotonic() - self._start
 
     def say(self, text: str, kind: str = "") -> None:
-        """Print a line; `kind` is empty, `interrupted`, `warning` or `error`."""
-        style = "bold red" if kind == "error" else "yellow"
-        line = Text.assemble((f"{kind}: " if kind else "", style), printable(text))
+        """Print a line; `kind` is empty, `interrupted`, `warning` or `error`.
+
+        A quiet screen leaves out the lines of no kind.
+        """
+        if kind or not self._is_quiet:
+            style = "bold red" if kind == "error" else "yellow"
+            self._print(Text.assemble((f"{kind}: " if kind else "", style), printable(text)))
+
+    def advise(self, text: str) -> None:
+        """Print a line about what to do, also on a quiet screen."""
+        self._print(Text(printable(text)))
+
+    def _print(self, line: Text) -> None:
         self._write(line, is_whole=not self._console.is_terminal)
 
     def command(self, words: Sequence[str]) -> None:
@@ -139,10 +153,10 @@ class Screen:
             discard(sys.stderr)
 
 
-def put(line: str | bytes) -> str | None:
-    """Print a line to stdout; return the error message if that fails."""
+def put(content: str | bytes, *, is_line: bool = True) -> str | None:
+    """Write a line, or the bytes of a file, to stdout; return the error message if that fails."""
     try:
-        click.echo(line)
+        click.echo(content, nl=is_line)
     except OSError as error:
         discard(sys.stdout)
         return f"cannot write to stdout: {error}"

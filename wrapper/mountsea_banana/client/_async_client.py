@@ -24,11 +24,12 @@ class AsyncNanoBanana(AsyncSubmitter):
     """An asynchronous client for Mountsea's Nano Banana image API, for one event loop.
 
     `api_key` and `base_url` default to MOUNTSEA_API_KEY and MOUNTSEA_BASE_URL; without a base URL,
-    it is `https://api.mountsea.ai`. Plain http is allowed only for this machine. `timeout` limits
-    each phase of a request, in seconds or as an `httpx.Timeout`. The default is 10 s to connect and
-    60 s for every other phase. `max_retries` is how many times a request is retried if that cannot
-    charge you twice. If you pass your own `httpx.AsyncClient` as `http_client`, the client does not
-    close it. `clock` replaces the system's time in tests. Raises ConfigurationError.
+    it is `https://api.mountsea.ai`. Plain http is allowed only for this machine, unless
+    `allow_http` is true or MOUNTSEA_ALLOW_HTTP is 1. `timeout` limits each phase of a request, in
+    seconds or as an `httpx.Timeout`. The default is 10 s to connect and 60 s for every other phase.
+    `max_retries` is how many times a request is retried if that cannot charge you twice. If you
+    pass your own `httpx.AsyncClient` as `http_client`, the client does not close it. `clock`
+    replaces the system's time in tests. Raises ConfigurationError.
     """
 
     def __init__(
@@ -39,9 +40,12 @@ class AsyncNanoBanana(AsyncSubmitter):
         timeout: float | httpx.Timeout = _settings.DEFAULT_TIMEOUT,
         max_retries: int = 2,
         http_client: httpx.AsyncClient | None = None,
+        allow_http: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        settings = _settings.settings(api_key, base_url, timeout, max_retries, clock)
+        settings = _settings.settings(
+            api_key, base_url, timeout, max_retries, clock, allow_http=allow_http
+        )
         if http_client is not None and not isinstance(http_client, httpx.AsyncClient):
             raise ConfigurationError(
                 f"http_client must be an httpx.AsyncClient, not {type(http_client)}"

@@ -60,6 +60,8 @@ _STOPS = (
 )
 
 
+_VERBATIM = Decoder()  # it has no state, so all exchanges can use it
+
 # A task id that comes too late to be returned is looked for in this many bytes.
 _LATE_BYTES = 10_000
 
@@ -82,6 +84,8 @@ class Failure:
     error: Exception
     may_have_left: bool
     """Whether the server may have received the request."""
+    base_url: str | None = None
+    """The server; None if the request went elsewhere, or nowhere."""
 
 
 Outcome = RawResponse | Failure
@@ -116,8 +120,8 @@ class Exchange:
         self._opened_stream: Any = None
         self._network_stream: Any = None
         self._status_code: int | None = None
-        self._headers = httpx.Headers()
-        self._decoder = Decoder()
+        self._headers: httpx.Headers
+        self._decoder = _VERBATIM
         self._body = bytearray()
         self._error: BaseException | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import tempfile
 from pathlib import Path
 from typing import Self
 
@@ -39,14 +40,18 @@ class Destination:
         Without `overwrite`, the file must not exist. If the path has no suffix, this fails
         if a file exists with every possible suffix, or, with `any_suffix`, with any of them.
         """
+        if not self.is_folder and self.path.exists() and not self.path.is_file():
+            raise OSError(f"{self.path} is not a regular file")
         if not overwrite:
             self._check_free(any_suffix=any_suffix)
         folder = self.path if self.is_folder else self.path.parent
         nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
         if not nearest.is_dir():
             raise NotADirectoryError(f"{nearest} is not a folder")
-        if not os.access(nearest, os.W_OK | os.X_OK):
-            raise PermissionError(f"the folder {nearest} is not writable")
+        try:  # root may write everywhere, except where the file system refuses
+            tempfile.TemporaryFile(dir=nearest).close()
+        except OSError as error:
+            raise PermissionError(f"the folder {nearest} is not writable") from error
 
     def _check_free(self, *, any_suffix: bool) -> None:
         files = self._possible_files()
@@ -80,11 +85,24 @@ class Destination:
     def file(self, suffix: str, task_id: str) -> Path:
         """Return the file for an image with this suffix, which a path's own suffix replaces."""
         if self.is_folder:
-            name = re.sub(r"[^A-Za-z0-9._-]", "_", task_id).lstrip(".")[:100] or "image"
-            return self.path / f"{name}{suffix}"
+            return self.path / f"{safe_name(task_id)}{suffix}"
         if self.path.suffix:
             return self.path
         return self.path.with_name(self.path.name + suffix)
+
+
+def safe_name(task_id: str) -> str:
+    """Return a file name without a suffix for a task's image."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", task_id).lstrip(".")[:100] or "image"
+
+
+def find_saved(file: Path, path: Path | str, task_id: str) -> Path | None:
+    """Return where a task's image would be saved, if that is its `file`, which is still there."""
+    try:
+        expected = Destination.parse(path).file(file.suffix, task_id)
+        return expected if file.is_file() and file.samefile(expected) else None
+    except (TypeError, ValueError, OSError):
+        return None
 
 
 def reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
@@ -39,11 +40,15 @@ def fields(action: str, prompt: str, **options: object) -> dict[str, object]:
 
 
 def as_list(image_urls: object) -> object:
-    """Return one URL, or a sequence of URLs, as a list; return anything else unchanged."""
-    if isinstance(image_urls, str):
-        return [image_urls]
-    is_sequence = isinstance(image_urls, Sequence) and not isinstance(image_urls, bytes | bytearray)
-    return list(image_urls) if is_sequence else image_urls  # type: ignore[call-overload]
+    """Return one URL, or a sequence of URLs, as a list; return anything else unchanged.
+
+    A path becomes a string, about which the rules say more than that it is no JSON.
+    """
+    if isinstance(image_urls, str | PurePath):
+        return [str(image_urls)]
+    if not isinstance(image_urls, Sequence) or isinstance(image_urls, bytes | bytearray):
+        return image_urls
+    return [str(each) if isinstance(each, PurePath) else each for each in image_urls]
 
 
 def checked(request: NanoImageDto | Mapping[str, object]) -> CheckedRequest:

@@ -100,6 +100,8 @@ def settle(outcome: APIResponse | Failure, request: APIRequest, *, now: float) -
     task_id = request.task_id
     what = f"the poll of task {task_id} got no response" if task_id else "the request was not sent"
     problem = f"{what} ({errors.describe(error)}); nothing was charged"
+    if isinstance(error, httpx.ConnectError):
+        problem += f". No connection to {outcome.base_url}: is MOUNTSEA_BASE_URL right?"
     raise _connection_error(error)(problem, task_id=task_id) from error
 
 

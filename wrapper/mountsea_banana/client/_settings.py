@@ -12,7 +12,7 @@ import httpx
 from attrs import field, frozen
 
 from mountsea_banana._shared.clock import Clock
-from mountsea_banana._shared.hosts import is_loopback
+from mountsea_banana._shared.hosts import allows_http, is_loopback
 from mountsea_banana._shared.text import shown
 from mountsea_banana._version import __version__
 
@@ -84,7 +84,8 @@ class Settings:
     def read(self, outcome: Outcome) -> APIResponse | Failure:
         """Return the outcome of an exchange without the key."""
         if isinstance(outcome, Failure):
-            return Failure(self.redact.error(outcome.error), outcome.may_have_left)
+            error = self.redact.error(outcome.error)
+            return Failure(error, outcome.may_have_left, self.base_url)
         return read_response(outcome, self.redact)
 
     def check_usable(self, *, is_closed: bool) -> None:
@@ -105,6 +106,8 @@ def settings(
     timeout: float | httpx.Timeout,
     max_retries: int,
     clock: Clock | None,
+    *,
+    allow_http: bool,
 ) -> Settings:
     """Validate a client's arguments, and read missing ones from the environment.
 
@@ -119,8 +122,10 @@ def settings(
         )
     if clock is not None and not isinstance(clock, Clock):
         raise ConfigurationError(f"clock must be a Clock, not {shown(clock)}")
+    if not isinstance(allow_http, bool):
+        raise ConfigurationError(f"allow_http must be True or False, not {shown(allow_http)}")
     return Settings(
-        base_url=_check_base_url(base_url),
+        base_url=_check_base_url(base_url, allow_http=allow_http or allows_http()),
         timeout=timeout
         if isinstance(timeout, httpx.Timeout)
         else httpx.Timeout(check_timeout(timeout)),
@@ -198,7 +203,7 @@ def _check_key(key: object) -> str:
     return key
 
 
-def _check_base_url(base_url: object) -> str:
+def _check_base_url(base_url: object, *, allow_http: bool) -> str:
     try:
         url = httpx.URL(base_url)  # type: ignore[arg-type]
     except (TypeError, ValueError, httpx.InvalidURL) as error:
@@ -209,9 +214,9 @@ def _check_base_url(base_url: object) -> str:
         )
     if not url.host or url.scheme not in ("http", "https"):
         raise ConfigurationError(f"the base URL {str(url)!r:.200} is not an https:// URL")
-    if url.scheme == "http" and not is_loopback(url.host):
+    if url.scheme == "http" and not is_loopback(url.host) and not allow_http:
         raise ConfigurationError(
-            f"the base URL {str(url)!r:.200} would send the key unencrypted: use https://; "
-            "http:// is allowed only for this machine"
+            f"the base URL {str(url)!r:.200} would send the key unencrypted: use https://, or set "
+            "MOUNTSEA_ALLOW_HTTP=1 if everyone on the way may read it"
         )
     return str(url).rstrip("/")

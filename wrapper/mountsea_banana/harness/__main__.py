@@ -11,17 +11,27 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import httpx
+
 from mountsea_banana._shared.extras import missing
-from mountsea_banana._shared.hosts import is_loopback
+from mountsea_banana._shared.hosts import allows_http, is_loopback
+
+if TYPE_CHECKING:
+    from ._causes import Cause
+    from ._run import Outcome
 
 SEED = 1
 TASK_TIMEOUT = 20.0
 REMOTE_TASK_TIMEOUT = 600.0
 MOCK_KEYS = ("test-token", "other-token")
+UNLIMITED = "unlimited"
+SECONDS_BETWEEN_LINES = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,10 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--budget",
-        type=int,
         metavar="N",
-        help="maximum number of accepted submissions, which a live server charges "
-        "(default: 0, or unlimited for a server on this machine)",
+        help="maximum number of accepted submissions, which a live server charges, or "
+        "`unlimited` (default: 0, or unlimited for this project's mock)",
     )
     parser.add_argument(
         "--seed",
@@ -74,11 +83,18 @@ def _parser() -> argparse.ArgumentParser:
         "with # are comments",
     )
     parser.add_argument(
+        "--write-baseline",
+        type=Path,
+        metavar="FILE",
+        help="write the ids of all violations to a file for --baseline",
+    )
+    parser.add_argument(
         "--report",
         type=Path,
         default=Path("contract-report"),
         metavar="FOLDER",
-        help="folder for the reports index.html and junit.xml (default: %(default)s)",
+        help="folder for the reports: index.html, junit.xml and failures.har, and request bodies "
+        "that are too long for a command line (default: %(default)s)",
     )
     parser.add_argument(
         "--spec",
@@ -97,21 +113,28 @@ def _main(options: argparse.Namespace) -> int:
     from ._transport import Server
 
     is_terminal = sys.stderr.isatty()
+    last_line = time.monotonic()
 
     def progress(check: str, sent: int) -> None:
+        nonlocal last_line
+        line = f"contract: {sent:,} of about {total:,} requests ({check})"
         if is_terminal and sent % 25 == 0:
-            line = f"contract: {sent:,} of about {total:,} requests ({check})"
             columns = shutil.get_terminal_size().columns
             print(f"\r{line[: columns - 1]:<{columns - 1}}", end="", file=sys.stderr, flush=True)
+        elif not is_terminal and time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
+            last_line = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
 
     try:
         known_ids = _read_baseline(options.baseline)
-        budget = _budget(options)
+        wanted = _wanted_budget(options.budget)
         contract = Contract.load(options.spec)
         with _server(options) as (base_url, keys):
             _print_status(f"testing {base_url} with seed {options.seed}")
+            budget = _budget(wanted, base_url, is_ours=options.base_url is None)
             plan = _plan.make_plan(contract, options.seed, thorough=options.thorough)
-            total = plan.size
+            _print_status(_cost(plan.cost, budget))
+            total = plan.size + plan.cost  # each accepted submission is polled
             is_local = is_loopback(urlsplit(base_url).hostname or "")
             run = Run(
                 plan,
@@ -129,13 +152,12 @@ def _main(options: argparse.Namespace) -> int:
         return _fail(str(error))
     new = [cause for cause in outcome.causes if cause.id not in known_ids]
     known = [cause for cause in outcome.causes if cause.id in known_ids]
-    for line in _report.terminal_lines(outcome, new, known):
+    for line in _report.terminal_lines(outcome, new, known, options.report):
         print(line)
     for fixed_id in sorted(known_ids - {cause.id for cause in outcome.causes}):
         print(f"fixed; remove it from {options.baseline}: {fixed_id}")
     try:
-        _report.write_junit(outcome, new, known, options.report / "junit.xml")
-        _report.write_page(outcome, new, known, options.report / "index.html")
+        _write_reports(outcome, new, known, options)
     except OSError as error:
         return _fail(f"cannot write the report: {error}")
     status, sentence = _report.verdict(outcome, new)
@@ -143,11 +165,60 @@ def _main(options: argparse.Namespace) -> int:
     return status
 
 
-def _budget(options: argparse.Namespace) -> int | None:
-    if options.budget is not None and options.budget < 0:
-        raise ValueError(f"--budget must be 0 or more, not {options.budget}")
-    is_local = options.base_url is None or is_loopback(urlsplit(options.base_url).hostname or "")
-    return options.budget if options.budget is not None or is_local else 0
+def _write_reports(
+    outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], options: argparse.Namespace
+) -> None:
+    from . import _github, _report
+
+    _report.write_junit(outcome, new, known, options.report / "junit.xml")
+    _report.write_page(outcome, new, known, options.report / "index.html")
+    _report.write_bodies(outcome.causes, options.report)
+    _report.write_har(outcome.causes, outcome.base_url, options.report / "failures.har")
+    if options.write_baseline:
+        text = "".join(f"{cause.id}\n" for cause in outcome.causes)
+        options.write_baseline.write_text(text, "utf-8")
+    if os.environ.get("GITHUB_ACTIONS"):
+        for line in _github.workflow_commands(outcome, new):
+            print(line)
+    if os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as page:
+            page.write(_github.markdown(outcome, new, known))
+
+
+def _wanted_budget(text: str | None) -> int | str | None:
+    """Return the budget on the command line: a number, `unlimited`, or None if there is none."""
+    if text is None or text == UNLIMITED:
+        return text
+    if not text.isdecimal():
+        raise ValueError(f"--budget must be 0 or more, or {UNLIMITED}, not {text}")
+    return int(text)
+
+
+def _budget(wanted: int | str | None, base_url: str, *, is_ours: bool) -> int | None:
+    """Return the number of submissions that the server may accept; None if they are free."""
+    if isinstance(wanted, int):
+        return wanted
+    return None if wanted == UNLIMITED or is_ours or _is_mock(base_url) else 0
+
+
+def _is_mock(base_url: str) -> bool:
+    """Return whether a server says that it is this project's mock, which charges nothing."""
+    try:
+        state = httpx.get(f"{base_url}/_mock", timeout=5, trust_env=False).json()
+        return bool(state["mock"].startswith("mountsea-banana "))
+    except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError):
+        return False
+
+
+def _cost(submissions: int, budget: int | None) -> str:
+    """Say what a run may cost at most."""
+    if budget == 0:
+        return (
+            "no submission may be accepted, so tasks and images are not tested; "
+            f"allow some with --budget N, or all with --budget {UNLIMITED}"
+        )
+    limit = submissions if budget is None else min(budget, submissions)
+    return f"at most {limit:,} valid submissions, each of which a live server charges"
 
 
 @contextlib.contextmanager
@@ -164,13 +235,16 @@ def _server(options: argparse.Namespace) -> Iterator[tuple[str, Mapping[str, str
             f"{options.base_url!r}"
         )
     is_local = is_loopback(parts.hostname)
-    if parts.scheme == "http" and not is_local:
-        raise ValueError(f"{options.base_url} would send the API key unencrypted: use https://")
+    if parts.scheme == "http" and not is_local and not allows_http():
+        raise ValueError(
+            f"{options.base_url} would send the API key unencrypted: use https://, or set "
+            "MOUNTSEA_ALLOW_HTTP=1 if everyone on the way may read it"
+        )
     key = os.environ.get("MOUNTSEA_API_KEY", "").strip()
     other = os.environ.get("MOUNTSEA_OTHER_API_KEY", "").strip()
-    if not key and not is_local:
+    if not key:
         raise ValueError(f"{options.base_url} needs an API key: set MOUNTSEA_API_KEY")
-    yield options.base_url.rstrip("/"), _keys(key or MOCK_KEYS[0], other)
+    yield options.base_url.rstrip("/"), _keys(key, other)
 
 
 def _keys(key: str, other: str) -> Mapping[str, str]:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import attrs
+
 from mountsea_banana.contract import Contract, Operation, resolve
 
 from . import _values
-from ._case import BEARER, COMBINATIONS, JSON, VALID_BODIES, Case, Request, encode, features
+from ._case import (
+    BEARER,
+    COMBINATIONS,
+    JSON,
+    OTHER_BEARER,
+    TASKS,
+    VALID_BODIES,
+    Case,
+    Request,
+    encode,
+    features,
+)
 from ._oracle import Expectation, Oracle, Verdict
 
 Body = dict[str, Any]
@@ -58,7 +72,13 @@ class Bodies:
                 yield case
 
     def case(
-        self, check: str, body: Any, variant: str = "", expectation: Expectation | None = None
+        self,
+        check: str,
+        body: Any,
+        variant: str = "",
+        expectation: Expectation | None = None,
+        *,
+        is_odd: bool = False,
     ) -> Case:
         """Return the case for one body."""
         return Case(
@@ -68,6 +88,7 @@ class Bodies:
             expectation=expectation or self._oracle(body),
             variant=variant,
             features=features(body, self.properties),
+            is_odd=is_odd,
         )
 
     def _request(self, body: bytes, *headers: tuple[str, str]) -> Request:
@@ -110,6 +131,31 @@ class Bodies:
             for name, schema in self.properties.items()
             for value in _values.enumerable(schema)
         ]
+
+    def tasks(self, count: int) -> Iterator[Case]:
+        """Yield valid bodies for tasks to follow, each with a text of its own.
+
+        Together they have as many pairs of values as possible. Every fourth one is small, and
+        differs from the others only in its text. Every third one is the second account's.
+        """
+        names = [name for name, schema in self.properties.items() if _values.is_text(schema)]
+        candidates = list(self._valid)
+        seen: set[tuple[object, ...]] = set()
+        for number in range(1, min(count, len(candidates)) + 1):
+            is_small = number % 4 == 0
+            body = self.base()
+            if not is_small:
+                body = max(candidates, key=lambda each: len(_value_pairs(each) - seen))
+                candidates.remove(body)
+                seen |= _value_pairs(body)
+            text = f"A fluffy orange cat, number {number}"
+            variant = "differs only in its text" if is_small and names else ""
+            case = self.case(TASKS, {**body, **dict.fromkeys(names[:1], text)}, variant)
+            bearer = OTHER_BEARER if number % 3 == 0 else BEARER
+            headers = (bearer, *case.request.headers[1:])
+            yield attrs.evolve(case, request=attrs.evolve(case.request, headers=headers))
+            if number == 1:
+                yield case  # Each submission is a task of its own, also if it repeats another.
 
     def _valid_values(self) -> Iterator[Case]:
         """Yield a small valid body for each value that a property may have."""
@@ -156,11 +202,11 @@ class Bodies:
     def _edge_cases(self) -> Iterator[Case]:
         """Yield unusual text in every free-text property, and unusual JSON."""
         for name, schema in self.properties.items():
-            if schema.get("type") == "string" and not schema.keys() & {"enum", "format"}:
+            if _values.is_text(schema):
                 for variant, text in _values.TEXTS.items():
-                    yield self.case(
-                        "edge cases", {**self.base(), name: text}, f"{variant} in {name}"
-                    )
+                    body = {**self.base(), name: text}
+                    is_odd = variant in _values.ODD_TEXTS
+                    yield self.case("edge cases", body, f"{variant} in {name}", is_odd=is_odd)
         nested = b'{"a":' * 200 + b"1" + b"}" * 200
         very_nested = b"[" * 100_000 + b"]" * 100_000
         head = encode(self.base())[:-1]
@@ -173,18 +219,20 @@ class Bodies:
             ("a number of 10,000 digits", b"9" * 10_000),
             ("NaN", b"NaN"),
         ):
-            yield self._raw("edge cases", variant, head + b',"more":' + value + b"}", unspecified)
+            whole = head + b',"more":' + value + b"}"
+            yield self._raw("odd JSON", variant, whole, unspecified, is_odd=True)
+        for variant, form in (
+            ("invalid UTF-8", head + b',"more":"\xff\xfe\xc0"}'),
+            ("a byte order mark", b"\xef\xbb\xbf" + head + b"}"),
+            ("UTF-16", (head + b"}").decode().encode("utf-16")),
+            ("every property twice", head + b"," + head[1:] + b"}"),
+        ):
+            yield self._raw("odd JSON", variant, form, unspecified, is_odd=True)
+        chunked = (JSON, ("Transfer-Encoding", "chunked"))
+        expectation = self._oracle(self.base())
         yield self._raw(
-            "edge cases", "invalid UTF-8", head[:12] + b"\xff\xfe\xc0" + head[12:], unspecified
+            "odd JSON", "a chunked body", head + b"}", expectation, *chunked, is_odd=True
         )
-        yield self._raw(
-            "edge cases", "a byte order mark", b"\xef\xbb\xbf" + encode(self.base()), unspecified
-        )
-        yield self._raw(
-            "edge cases", "UTF-16", encode(self.base()).decode().encode("utf-16"), unspecified
-        )
-        twice = head + b"," + head[1:] + b"}"
-        yield self._raw("edge cases", "every property twice", twice, unspecified)
 
     def _single_faults(self) -> Iterator[Case]:
         """Yield bodies that are valid except for one fault each."""
@@ -231,21 +279,21 @@ class Bodies:
             "unquoted names": b'{prompt: "a cat"}',
         }.items():
             yield self._raw("malformed bodies", variant, form, _reject("the body is a JSON object"))
-        for media_type in ("text/plain", "application/x-www-form-urlencoded", "application/xml"):
+        urlencoded = "application/x-www-form-urlencoded"
+        for variant, body, media_type in (
+            ("JSON declared as text/plain", valid, "text/plain"),
+            ("JSON declared as application/xml", valid, "application/xml"),
+            (f"JSON declared as {urlencoded}", valid, urlencoded),
+            ("a form instead of JSON", b"prompt=a+cat&action=generate", urlencoded),
+        ):
             yield self._raw(
-                "malformed bodies",
-                f"the content type {media_type}",
-                valid,
-                _reject("the content type of a request is application/json"),
+                "media types",
+                variant,
+                body,
+                _reject("the contract has no other media type than application/json"),
                 ("Content-Type", media_type),
+                is_odd=True,
             )
-        yield self._raw(
-            "malformed bodies",
-            "a form instead of JSON",
-            b"prompt=a+cat&action=generate",
-            _reject("the content type of a request is application/json"),
-            ("Content-Type", "application/x-www-form-urlencoded"),
-        )
 
     def _pairs(self) -> Iterator[Case]:
         """Yield every pair of values of every two properties.
@@ -287,6 +335,7 @@ class Bodies:
         body: bytes,
         expectation: Expectation,
         *headers: tuple[str, str],
+        is_odd: bool = False,
     ) -> Case:
         return Case(
             check=check,
@@ -294,8 +343,19 @@ class Bodies:
             request=self._request(body, *headers),
             expectation=expectation,
             variant=variant,
+            features=features(_parsed(body), self.properties) if not is_odd else {},
+            is_odd=is_odd,
             may_disconnect=len(body) > 50_000,
         )
+
+
+def _parsed(body: bytes) -> Any:
+    """Return the JSON object in a body, or None."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _reject(explanation: str) -> Expectation:
@@ -305,3 +365,10 @@ def _reject(explanation: str) -> Expectation:
 def _body(names: Mapping[str, Any], values: Any) -> Body:
     given = zip(names, values, strict=True)
     return {name: value for name, value in given if value is not ABSENT}
+
+
+def _value_pairs(body: Body) -> set[tuple[object, ...]]:
+    """Return every value of a body, and every pair of values."""
+    values = [(name, repr(value)) for name, value in sorted(body.items())]
+    sizes = (itertools.combinations(values, size) for size in (1, 2))
+    return {*itertools.chain.from_iterable(sizes)}

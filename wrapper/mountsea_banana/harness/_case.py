@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from attrs import field, frozen
 
@@ -16,12 +17,15 @@ from ._oracle import Expectation, Verdict
 # Placeholders that are filled in when a request is sent: {key} is the first account's key, {other}
 # the second account's, {cut} and {case} are corrupted copies of the first, {task} is a task id.
 BEARER = ("Authorization", "Bearer {key}")
-MAX_SHOWN_BYTES = 1000
+OTHER_BEARER = ("Authorization", "Bearer {other}")
+MAX_ARGUMENT_BYTES = 4000
 JSON = ("Content-Type", "application/json")
 
 # Names of checks that other modules select cases by.
+TASKS = "tasks"
 VALID_BODIES = "valid bodies"
 COMBINATIONS = "combinations"
+GENERATED = "generated bodies"
 POLLS = "polls"
 
 
@@ -35,35 +39,41 @@ class Request:
     headers: tuple[tuple[str, str], ...] = (BEARER,)
     body: bytes | None = None
 
-    def curl(self, base_url: str, task: str = "TASK_ID") -> str:
-        """Return a shell command that repeats the request, with the keys as variables."""
-        words = ["curl", "-sS", "-i", "-X", self.method]
+    @property
+    def needs_file(self) -> bool:
+        """Whether the body is too long for a command line."""
+        return len(self.body or b"") > MAX_ARGUMENT_BYTES
+
+    def curl(self, base_url: str, task: str = "TASK_ID", body_file: str = "") -> str:
+        """Return a command for sh that repeats the request, with the keys as variables.
+
+        It reads a body that is too long for a command line from `body_file`.
+        """
+        words = ["curl", "-sS", "-i", "-g"]
+        words += ["--head"] if self.method == "HEAD" else ["-X", self.method]
         for name, value in self.headers:
             words += ["-H", f"{name}: {value}" if value else f"{name};"]
-        pipe = comment = ""
-        if self.body is not None:
-            try:
-                text = self.body.decode()
-            except UnicodeDecodeError:
-                text = "\x00"
-            if "\x00" in text or len(text) > 4000:
-                shown = "".join(f"\\x{byte:02x}" for byte in self.body[:MAX_SHOWN_BYTES])
-                if len(self.body) > MAX_SHOWN_BYTES:
-                    comment = f"  # {MAX_SHOWN_BYTES} of {len(self.body)} bytes"
-                pipe = f"printf '%b' '{shown}' | "
+        pipe = ""
+        if self.body is not None and self.needs_file:
+            words += ["--data-binary", f"@{body_file}"]
+        elif self.body is not None:
+            text = self.body.decode("utf-8", "replace")
+            if "\x00" in text or "\ufffd" in text:
+                pipe = "printf '" + "".join(f"\\{byte:03o}" for byte in self.body) + "' | "
                 text = "@-"
             words += ["--data-binary", text]
-        line = pipe + shlex.join([*words, base_url + self.target.replace("{task}", task)])
+        target = self.target.replace("{task}", quote(task, safe=""))
+        line = pipe + shlex.join([*words, base_url + target])
         for placeholder, variable in _VARIABLES.items():
             line = line.replace(placeholder, f"'\"{variable}\"'")
-        return line + comment
+        return line
 
 
 _VARIABLES = {
     "{key}": "$MOUNTSEA_API_KEY",
     "{other}": "$MOUNTSEA_OTHER_API_KEY",
     "{cut}": "${MOUNTSEA_API_KEY%?}",
-    "{case}": "${MOUNTSEA_API_KEY~~}",
+    "{case}": '$(printf %s "$MOUNTSEA_API_KEY" | tr A-Za-z a-zA-Z)',
 }
 
 
@@ -82,6 +92,8 @@ class Case:
     """The properties of its body, to find out what failing cases have in common."""
     rejection_statuses: frozenset[int] = frozenset(range(400, 500)) - {401}
     """The statuses that count as a rejection."""
+    is_odd: bool = False
+    """Whether no client sends such a request: anything wrong with its response is a warning."""
     may_disconnect: bool = False
     """Whether the server may close the connection instead, for example if the body is too large."""
 
@@ -110,6 +122,8 @@ def encode(body: Any) -> bytes:
 
 def features(body: Any, properties: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return a short description of each property of a body, for comparison with other bodies."""
+    if body is None:
+        return {}
     if not isinstance(body, dict):
         return {"body": type(body).__name__}
     found: dict[str, str] = {}
@@ -119,9 +133,13 @@ def features(body: Any, properties: Mapping[str, Mapping[str, Any]]) -> dict[str
             found[name] = "absent"
         elif isinstance(value, list) and value:
             found[name] = "one" if len(value) == 1 else "several"
+            found[f"{name} length"] = str(len(value))
+            for item in value:
+                scheme, separator, _ = str(item).partition("://")
+                found |= {f"{name} with {scheme[:20]}": "yes"} if separator else {}
             found[f"{name}[0]"] = json.dumps(value[0])[:60]
         elif isinstance(value, str) and value and "enum" not in schema:
-            found[name] = "some text"
+            found[name] = "some text" if len(value) <= 256 else "long text"
         else:
             found[name] = json.dumps(value)[:40]
     if not body.keys() <= properties.keys():

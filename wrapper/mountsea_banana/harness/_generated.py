@@ -14,7 +14,7 @@ from schemathesis import GenerationMode
 from mountsea_banana.contract import RULES_SCHEMA, Contract, Operation
 
 from ._bodies import Bodies
-from ._case import Case
+from ._case import GENERATED, Case
 
 # Generated bodies only supplement the enumerated ones, so a few dozen are enough.
 EXAMPLES = 40
@@ -43,7 +43,7 @@ def generated(
         ]
     for document, mode, count in runs:
         for body in _draw(document, operation, mode, count * factor, number):
-            yield bodies.case("generated bodies", body)
+            yield bodies.case(GENERATED, body)
 
 
 def _draw(

@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-import httpx
-from attrs import define, field
+from attrs import define
 
-from mountsea_banana.contract import Operation, resolve
-
-from ._case import Case
+from . import _pictures
+from ._case import BEARER, OTHER_BEARER, Case, Request
 from ._transport import Response
 from ._verify import Violation, read_object
 
-# The spec's description of `status` names these as final. The other statuses are open.
+# The spec's description of `status` names these as final. The other statuses are open, and a task
+# may move between them: a worker that gives up returns its task to the queue.
 FINAL = frozenset({"completed", "failed", "cancelled", "timeout"})
 MIN_FINAL_POLLS = 3
 
 
 @define
-class FollowedTask:
-    """A task that is polled until its final status is settled."""
+class Task:
+    """A task that the server has created, and what its polls have told."""
 
     id: str
     submission: Case
-    _order: list[str] = field(repr=False)
-    _status: str = ""
+    status: str = ""
+    """The last status; empty before the first poll."""
+    image_urls: tuple[str, ...] = ()
+    """Where its picture may be."""
     _final_polls: int = 0
     _is_gone: bool = False
-    image_url: str = ""
-    """The URL of an image that has not been fetched yet."""
 
     @property
     def is_settled(self) -> bool:
         """Whether enough polls returned a final status to conclude that it does not change."""
         return self._is_gone or self._final_polls >= MIN_FINAL_POLLS
+
+    @property
+    def bearer(self) -> tuple[str, str]:
+        """The header with the key of the account that submitted it."""
+        headers = self.submission.request.headers
+        return OTHER_BEARER if OTHER_BEARER in headers else BEARER
 
     def observe(self, response: Response) -> Iterator[Violation]:
         """Record the response to a poll; yield its violations, except those of the schema."""
@@ -49,21 +54,16 @@ class FollowedTask:
             text = f"responds with task {snapshot.get('taskId')!r:.80} instead of the polled one"
             yield Violation("response", text, "wrong taskId")
         status = snapshot.get("status")
-        if status not in self._order:
+        if not isinstance(status, str):
             return
-        if self._status in FINAL and status != self._status:
-            text = f"reports {status} for a task that was already {self._status}, a final status"
+        if self.status in FINAL and status != self.status:
+            text = f"reports {status} for a task that was already {self.status}, a final status"
             yield Violation("response", text, "final status changed")
-        elif self._status and self._order.index(status) < self._order.index(self._status):
-            text = f"reports {status} for a task that was already {self._status}"
-            yield Violation("response", text, "status went backwards")
-        self._status = str(status)
+        self.status = status
         self._final_polls += status in FINAL
         if status == "completed" and self._makes_images:
-            urls = [text for text in _strings(snapshot.get("result")) if _is_web_url(text)]
-            if urls and self._final_polls == 1:
-                self.image_url = urls[0]
-            if not urls:
+            self.image_urls = tuple(_pictures.candidates(snapshot.get("result"), self._sources()))
+            if not self.image_urls:
                 result = json.dumps(snapshot.get("result"))[:100]
                 text = f"reports completed without an image URL: the result is {result}"
                 yield Violation("response", text, "completed without an image")
@@ -72,49 +72,18 @@ class FollowedTask:
     def _makes_images(self) -> bool:
         return self.submission.operation.has_rules
 
-
-def status_order(poll: Operation, document: Mapping[str, Any]) -> list[str]:
-    """Return the statuses in the order of a task's progress: first the open ones, then the final.
-
-    The open statuses keep the order of the spec's enum.
-    """
-    assert poll.success is not None  # noqa: S101
-    schema = resolve(poll.success.schema, document)
-    status = resolve(schema["properties"]["status"], document)
-    return sorted(status.get("enum", []), key=lambda each: each in FINAL)
+    def _sources(self) -> list[str]:
+        """Return the strings in the lists of the request body."""
+        lists = [
+            each for each in body_of(self.submission.request).values() if isinstance(each, list)
+        ]
+        return [text for each in lists for text in each if isinstance(text, str)]
 
 
-def fetch_image(client: httpx.Client, url: str) -> Violation | None:
-    """Fetch an image without sending a key; return the violation if that does not work."""
+def body_of(request: Request) -> dict[str, Any]:
+    """Return the JSON object in a request body, or an empty one."""
     try:
-        response = client.get(url)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        text = f"returns an image URL that cannot be fetched: {url:.200}: {error!r:.200}"
-        return Violation("response", text, "image cannot be fetched")
-    media_type = response.headers.get("content-type", "")
-    if response.status_code != 200 or not response.content:
-        status = response.status_code
-        reason = f"status {status}" if status != 200 else "the response is empty"
-        text = f"returns an image URL that cannot be fetched: {url:.200}: {reason}"
-        return Violation("response", text, "image cannot be fetched")
-    if not media_type.startswith("image/") and not response.content.startswith(_SIGNATURES):
-        text = f"returns an image URL that serves {media_type or 'something else'}: {url:.200}"
-        return Violation("response", text, "not an image")
-    return None
-
-
-_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"\x00\x00\x00")
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """Yield every string in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    for child in (
-        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    ):
-        yield from _strings(child)
-
-
-def _is_web_url(text: str) -> bool:
-    return text.lower().startswith(("http://", "https://"))
+        value = json.loads(request.body or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

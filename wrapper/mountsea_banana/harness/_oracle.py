@@ -39,9 +39,9 @@ LONG = 20_000
 # `_PLAIN_URL` matches URLs that are valid under RFC 3986, the WHATWG URL standard and the vendor's
 # sentence. `_NO_HOST` matches http URLs without a host, which are invalid under all three. Servers
 # may disagree about anything in between: international characters, spaces, user names, IPv6
-# addresses, capitals.
+# addresses.
 _PLAIN_URL = re.compile(
-    r"https?://[a-z0-9-]+(\.[a-z0-9-]+)+(:[1-9]\d{1,3})?"
+    r"(?i:https?)://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[1-9]\d{1,3})?"
     r"(/([A-Za-z0-9._~+=,-]|%[2-7][0-9A-F])*)*(\?([A-Za-z0-9._~=&+-]|%[2-7][0-9A-F])*)?"
 )
 _NO_HOST = re.compile(r"https?:(//)?([?#].*)?", re.IGNORECASE)

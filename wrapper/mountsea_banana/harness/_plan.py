@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import attrs
 from attrs import frozen
 
-from mountsea_banana.contract import Contract, Operation
+from mountsea_banana.contract import Contract, Operation, resolve
 
 from . import _requests
 from ._bodies import Bodies
@@ -18,6 +20,8 @@ from ._oracle import Expectation, Verdict
 
 # A rule counts as untested if fewer of the bodies sent violate that rule and nothing else.
 MIN_CASES_PER_RULE = 20
+TASKS_PER_OPERATION = 32
+_RATIO = re.compile(r"\d+:\d+")
 
 
 @frozen
@@ -26,16 +30,21 @@ class Plan:
 
     contract: Contract
     seed: int
+    tasks: tuple[Case, ...]
+    """Submissions whose tasks are followed. They are sent first because later cases need a task."""
     submissions: tuple[Case, ...]
-    """Small valid bodies. They are sent first because later cases need a task."""
+    """More valid requests."""
     groups: tuple[tuple[Case, ...], ...]
     poll: Case | None
     """A poll of a task; None if the spec has no operation that polls."""
     probes: tuple[Request, ...]
     """Requests that cost nothing, and get a 401 or 403 only if the key is invalid."""
+    pairs: tuple[tuple[Case, Request], ...]
+    """Cases, and requests to send right after each on the same connection."""
 
     def cases(self) -> Iterator[Case]:
         """Yield every case in sending order."""
+        yield from self.tasks
         yield from self.submissions
         for group in self.groups:
             yield from group
@@ -44,10 +53,48 @@ class Plan:
     def size(self) -> int:
         return sum(1 for _ in self.cases())
 
+    @property
+    def cost(self) -> int:
+        """The number of submissions that a server that conforms may accept and charge."""
+        return sum(case.may_cost for case in self.cases())
+
+    def rule_properties(self) -> dict[str, str]:
+        """Return the id of each rule, and the names of the properties that it concerns."""
+        return {
+            rule.id: " and ".join(sorted({*_properties(rule.schema.schema)}))
+            for rule in self.contract.rules
+        }
+
+    def ratios(self, operation: Operation) -> Sequence[str]:
+        """Return the aspect ratios of images that a request may ask for."""
+        schema = operation.request.schema if operation.request else {}
+        properties = resolve(schema, self.contract.document).get("properties", {})
+        return next(
+            (
+                values
+                for values in (each.get("enum", [""]) for each in properties.values())
+                if all(isinstance(value, str) and _RATIO.fullmatch(value) for value in values)
+            ),
+            [],
+        )
+
+
+def _properties(node: Any) -> Iterator[str]:
+    """Yield the names of the properties that a schema mentions."""
+    if isinstance(node, Mapping):
+        yield from node.get("properties", {})
+        yield from node.get("required", [])
+    for child in (
+        node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
+    ):
+        yield from _properties(child)
+
 
 def make_plan(contract: Contract, seed: int, *, thorough: bool = False) -> Plan:
     """Return the plan of a run. `thorough` generates many more bodies, which takes minutes."""
+    tasks: list[Case] = []
     submissions: list[Case] = []
+    valid_requests: list[tuple[Operation, Request]] = []
     groups: list[tuple[Case, ...]] = []
     repeated: list[tuple[Case, ...]] = []
     body_cases: list[Case] = []
@@ -72,15 +119,30 @@ def make_plan(contract: Contract, seed: int, *, thorough: bool = False) -> Plan:
             factor = THOROUGH_FACTOR if thorough else 1
             drawn = generated(contract, operation, bodies, seed, factor)
             body_cases += [*bodies.all_cases(), *drawn]
-    paths = dict.fromkeys(operation.path for operation in contract.operations)
-    groups += [tuple(_requests.methods(contract, path)) for path in paths]
+            tasks += bodies.tasks(TASKS_PER_OPERATION) if operation.is_submission else ()
+        valid_requests.append((operation, valid))
+        siblings = [each for each in contract.operations if each.path == operation.path]
+        if operation is siblings[0]:
+            groups.append(tuple(_requests.methods(siblings, valid)))
     submissions += [case for case in body_cases if case.check == VALID_BODIES]
     rest = [case for case in body_cases if case.check != VALID_BODIES]
+    pairs = [
+        pair
+        for operation, valid in valid_requests
+        for pair in _requests.pairs(operation, valid, probes[-1])
+    ]
     # A random order reveals servers whose response depends on the previous request.
     random.Random(seed).shuffle(rest)  # noqa: S311
     rest.sort(key=lambda case: case.check == COMBINATIONS)
     return Plan(
-        contract, seed, tuple(submissions), (*groups, tuple(rest), *repeated), poll, tuple(probes)
+        contract,
+        seed,
+        tuple(tasks),
+        tuple(submissions),
+        (*groups, tuple(rest), *repeated),
+        poll,
+        tuple(probes),
+        tuple(pairs),
     )
 
 

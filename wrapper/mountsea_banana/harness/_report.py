@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import html
 import itertools
 import json
@@ -19,12 +20,14 @@ from mountsea_banana.contract import Operation, resolve
 
 from ._case import COMBINATIONS, VALID_BODIES, Case
 from ._causes import Cause
+from ._har import har
 from ._oracle import Verdict
 from ._run import Outcome
 from ._transport import Response
 
 MAX_SHOWN_CHARACTERS = 300
 MAX_SHOWN_VARIANTS = 8
+_MATRIX_CHECKS = (COMBINATIONS, VALID_BODIES)
 
 
 def verdict(outcome: Outcome, new: Sequence[Cause]) -> tuple[int, str]:
@@ -32,6 +35,8 @@ def verdict(outcome: Outcome, new: Sequence[Cause]) -> tuple[int, str]:
     if new:
         ways = "one way" if len(new) == 1 else f"{len(new)} ways"
         return 1, f"the server violates the contract in {ways}"
+    if outcome.missing:
+        return 2, f"inconclusive: {outcome.missing}"
     if outcome.stopped:
         return 2, "inconclusive: the run stopped early"
     untested = outcome.untested_rules()
@@ -40,15 +45,21 @@ def verdict(outcome: Outcome, new: Sequence[Cause]) -> tuple[int, str]:
     return 0, "the server conforms to the contract"
 
 
-def terminal_lines(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause]) -> Iterator[str]:
-    """Yield the lines of the report for a terminal."""
+def terminal_lines(
+    outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], folder: Path
+) -> Iterator[str]:
+    """Yield the lines of the report for a terminal. `folder` has the other reports."""
     for cause in new:
         yield ""
         yield f"FAIL  {cause.title}"
-        for name, value in details(cause, outcome.base_url):
+        for name, value in details(cause, outcome.base_url, folder):
             yield f"      {name:<9} {value}"
     for cause in known:
         yield f"known {cause.title}"
+    if outcome.warnings:
+        yield ""
+        yield "warnings, which do not fail the run because the contract allows them:"
+        yield from (f"      {cause.title}" for cause in outcome.warnings)
     if outcome.stopped:
         yield ""
         yield f"stopped early: {outcome.stopped}"
@@ -68,8 +79,11 @@ def summary(outcome: Outcome) -> str:
     )
 
 
-def details(cause: Cause, base_url: str) -> Iterator[tuple[str, str]]:
-    """Yield labels and values that describe a cause and how to reproduce it."""
+def details(cause: Cause, base_url: str, folder: Path = Path()) -> Iterator[tuple[str, str]]:
+    """Yield labels and values that describe a cause and how to reproduce it.
+
+    `folder` is where `write_bodies` writes.
+    """
     first = cause.smallest
     request = first.case.request
     task = first.task or "TASK_ID"
@@ -85,7 +99,7 @@ def details(cause: Cause, base_url: str) -> Iterator[tuple[str, str]]:
         yield "response", _describe_response(first.response)
     count = len(cause.failures)
     yield "count", "1 request" if count == 1 else f"{count:,} requests; this is the smallest"
-    yield "repeat", request.curl(base_url, task)
+    yield "repeat", request.curl(base_url, task, str(folder / body_file(cause)))
     yield "id", cause.id
 
 
@@ -98,16 +112,35 @@ _REQUIREMENTS = {
 }
 
 
+def body_file(cause: Cause) -> str:
+    """Return the name of the file with the body of a cause's smallest request."""
+    digest = hashlib.sha256(cause.smallest.case.request.body or b"").hexdigest()
+    return f"body-{digest[:12]}.json"
+
+
+def write_bodies(causes: Iterable[Cause], folder: Path) -> None:
+    """Write the request bodies that are too long for a command line to files of their own."""
+    for cause in causes:
+        request = cause.smallest.case.request
+        if request.needs_file and request.body is not None:
+            _write(folder / body_file(cause), request.body)
+
+
+def write_har(causes: Iterable[Cause], base_url: str, path: Path) -> None:
+    """Write the failing exchanges as HAR."""
+    _write(path, har(causes, base_url))
+
+
 def write_junit(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], path: Path) -> None:
     """Write JUnit XML, with a test for each check of an operation and a test for each cause."""
     failed = {(c.smallest.case.operation.name, c.smallest.case.check) for c in new}
-    counts = Counter((case.operation.name, case.check) for case, _ in outcome.sent)
+    checks = {(case.operation.name, case.check) for case, _ in outcome.sent}
     suite = ET.Element("testsuite", name="contract", time=f"{outcome.seconds:.3f}")
-    for (operation, check), count in sorted(counts.items()):
-        if (operation, check) not in failed:
-            ET.SubElement(
-                suite, "testcase", classname=operation, name=f"{check} ({count} requests)"
-            )
+    properties = ET.SubElement(suite, "properties")
+    for name, value in (("requests", len(outcome.sent)), ("submissions", outcome.accepted)):
+        ET.SubElement(properties, "property", name=name, value=str(value))
+    for operation, check in sorted(checks - failed):
+        ET.SubElement(suite, "testcase", classname=operation, name=check)
     for cause in (*new, *known):
         test = ET.SubElement(
             suite, "testcase", classname=cause.smallest.case.operation.name, name=cause.id
@@ -117,7 +150,7 @@ def write_junit(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], 
             ET.SubElement(test, "failure", message=_xml(cause.title)).text = _xml("\n".join(lines))
         else:
             ET.SubElement(test, "skipped", message="known violation, listed in the baseline")
-    suite.set("tests", str(len(suite)))
+    suite.set("tests", str(len(suite.findall("testcase"))))
     suite.set("failures", str(len(new)))
     suite.set("skipped", str(len(known)))
     _write(path, ET.tostring(suite, encoding="utf-8", xml_declaration=True))
@@ -135,6 +168,10 @@ def write_page(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause], p
         failures="\n".join(
             [_section(cause, outcome.base_url, "FAIL") for cause in new]
             + [_section(cause, outcome.base_url, "known") for cause in known]
+            or ["<p>None.</p>"]
+        ),
+        warnings="\n".join(
+            [_section(cause, outcome.base_url, "warning") for cause in outcome.warnings]
             or ["<p>None.</p>"]
         ),
         skipped="".join(f"<li>{html.escape(line)}</li>" for line in outcome.skipped)
@@ -162,11 +199,18 @@ def _rules(outcome: Outcome) -> Iterator[str]:
     sole_violations = outcome.sole_violations()
     sent = [case.expectation for case, _ in outcome.sent if case.operation.request]
     valid = sum(each.verdict is Verdict.ACCEPT for each in sent)
+    accepted = Counter(
+        next(iter(failure.case.expectation.reasons))
+        for cause in outcome.causes
+        for failure in cause.failures
+        if failure.violation.kind == "accepted" and len(failure.case.expectation.reasons) == 1
+    )
     for rule in outcome.plan.contract.rules:
         violated = sum(rule.id in each.violated_rules for each in sent)
         yield (
             f"<tr><td><code>{rule.id}</code></td><td>{html.escape(rule.sentence)}</td>"
-            f"<td>{valid:,}</td><td>{sole_violations[rule.id]:,}</td><td>{violated:,}</td></tr>"
+            f"<td>{valid:,}</td><td>{sole_violations[rule.id]:,}</td><td>{violated:,}</td>"
+            f"<td>{accepted[rule.id]:,}</td></tr>"
         )
 
 
@@ -204,13 +248,13 @@ def _matrix(outcome: Outcome, operation: Operation) -> Iterator[str]:
     responses = {id(case): response for case, response in outcome.sent}
     chosen: dict[tuple[str, ...], Case] = {}
     for case in outcome.plan.cases():
-        if case.check in (COMBINATIONS, VALID_BODIES) and case.operation is operation:
+        if case.check in _MATRIX_CHECKS and case.operation is operation:
             place = tuple(case.features.get(name, "absent") for name in (*rows, column))
             if place not in chosen or _rank(case) < _rank(chosen[place]):
                 chosen[place] = case
     cells = {place: (case, responses.get(id(case))) for place, case in chosen.items()}
     for failure in (failure for cause in outcome.causes for failure in cause.failures):
-        if failure.case.operation is operation and failure.case.features:
+        if failure.case.operation is operation and failure.case.check in _MATRIX_CHECKS:
             place = tuple(failure.case.features.get(name, "absent") for name in (*rows, column))
             cells[place] = failure.case, failure.response
     head = "".join(f"<th>{html.escape(value.strip(chr(34)))}</th>" for value in enums[column])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
 import attrs
 
 from mountsea_banana.contract import Contract, Operation, sample
 
-from ._case import BEARER, Case, Request
+from ._case import BEARER, OTHER_BEARER, Case, Request
 from ._oracle import Expectation, Verdict
 
 UNAUTHORIZED = frozenset({401, 403})
 UNSPECIFIED = Expectation(Verdict.UNSPECIFIED, explanation="no request gets a 5xx response")
+UNDOCUMENTED = Expectation(
+    Verdict.UNSPECIFIED, explanation="a documented path does not submit by an undocumented method"
+)
 
 REJECT_EMPTY = Expectation(Verdict.REJECT, explanation="an empty object is rejected")
 
@@ -60,16 +63,18 @@ def keys(operation: Operation, valid: Request) -> Iterator[Case]:
         target = attrs.evolve(valid, target=f"{valid.target}{mark}{name}={{key}}")
         yield _with_key(operation, target, expectation, f"the key in the query, as {name}", ())
     if operation.is_poll:
-        foreign = (("Authorization", "Bearer {other}"),)
-        yield Case(
-            check="keys",
-            operation=operation,
-            request=attrs.evolve(valid, headers=foreign),
-            expectation=Expectation(
-                Verdict.REJECT, explanation="an account cannot see another account's tasks"
-            ),
-            variant="another account's task",
-        )
+        yield foreign_poll(operation, valid)
+
+
+def foreign_poll(
+    operation: Operation, valid: Request, bearer: tuple[str, str] = OTHER_BEARER
+) -> Case:
+    """Return a poll of a task by another account than the one that submitted it."""
+    expectation = Expectation(
+        Verdict.REJECT, explanation="an account cannot see another account's tasks"
+    )
+    request = attrs.evolve(valid, headers=(bearer,))
+    return Case("keys", operation, request, expectation, "another account's task")
 
 
 _AUTHORIZATIONS: tuple[tuple[str, str | None, frozenset[int]], ...] = (
@@ -118,9 +123,10 @@ def queries(operation: Operation, valid: Request) -> Iterator[Case]:
         for variant, query in (("no query", ""), ("only another parameter", "?other=1")):
             yield _get(operation, path + query, missing, variant)
         if operation.is_poll:
-            for value in _UNUSUAL_VALUES:
+            for value in (*_UNKNOWN_IDS, *_ODD_IDS):
                 target = f"{path}?{quote(name)}={value}"
-                yield _get(operation, target, unknown, f"{name}={value:.60}")
+                is_odd = value in _ODD_IDS
+                yield _get(operation, target, unknown, f"{name}={value:.60}", is_odd=is_odd)
             for query in (
                 name,
                 f"{name}[]=a",
@@ -129,7 +135,7 @@ def queries(operation: Operation, valid: Request) -> Iterator[Case]:
                 f"{name}==",
                 f"?{name}=a",
             ):
-                yield _get(operation, f"{path}?{query}", unknown, query)
+                yield _get(operation, f"{path}?{query}", unknown, query, is_odd=True)
     expectation = UNSPECIFIED
     if operation.is_submission:
         valid = attrs.evolve(valid, body=b"{}")
@@ -147,7 +153,8 @@ def queries(operation: Operation, valid: Request) -> Iterator[Case]:
         "x=" + "y" * 5000,
     ):
         variant = f"{suffix:.40} at the end of the query"
-        yield _get(operation, valid.target + mark + suffix, expectation, variant, valid)
+        target = valid.target + mark + suffix
+        yield _get(operation, target, expectation, variant, valid, is_odd=suffix != "'")
 
 
 def _get(
@@ -156,62 +163,72 @@ def _get(
     expectation: Expectation,
     variant: str,
     like: Request | None = None,
+    *,
+    is_odd: bool = False,
 ) -> Case:
     request = attrs.evolve(like or Request(operation.method, ""), target=target)
     return Case(
-        "queries", operation, request, expectation, variant, may_disconnect=len(target) > 4000
+        "queries",
+        operation,
+        request,
+        expectation,
+        variant,
+        is_odd=is_odd,
+        may_disconnect=len(target) > 4000,
     )
 
 
-_UNUSUAL_VALUES = (
+_UNKNOWN_IDS = (
     "",
     "unknown",
-    "0",
     "-1",
     "null",
     "undefined",
+    "constructor",
     "%20",
-    "%00",
-    "a%00b",
     "%25",
-    "%",
-    "%zz",
     "'",
-    '%22"',
     "%27%20OR%20%271%27=%271",
     "1;DROP%20TABLE%20tasks",
     "../../../etc/passwd",
     "..%2F..%2Fetc%2Fpasswd",
-    "{}",
-    "%7B%22$ne%22:null%7D",
     "*",
     "%2A",
     "%E7%8C%AB",
     "%F0%9F%90%88",
-    "%ff%fe",
-    "%ED%A0%80",
     "{task}x",
     "x{task}",
-    "{task}%00",
     "{task}%20x",
     "00000000-0000-0000-0000-000000000000",
     "9" * 400,
+)
+# Bytes and parameters that no client sends.
+_ODD_IDS = (
+    "%00",
+    "a%00b",
+    "%",
+    "%zz",
+    '%22"',
+    "{}",
+    "%7B%22$ne%22:null%7D",
+    "%ff%fe",
+    "%ED%A0%80",
+    "{task}%00",
     "a" * 8000,
 )
 
 
-def methods(contract: Contract, path: str) -> Iterator[Case]:
-    """Yield requests with methods that the spec does not define for a path."""
-    operations = [each for each in contract.operations if each.path == path]
+def methods(operations: Sequence[Operation], valid: Request) -> Iterator[Case]:
+    """Yield requests with methods that the spec does not define for the path of the operations."""
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND"):
         if method not in {operation.method for operation in operations}:
-            body = b"{}" if method in ("POST", "PUT", "PATCH") else None
             yield Case(
                 check="methods",
                 operation=operations[0],
-                request=attrs.evolve(plain(contract, operations[0], body), method=method),
-                expectation=UNSPECIFIED,
-                variant=f"{method} {path}",
+                request=attrs.evolve(valid, method=method),
+                expectation=UNDOCUMENTED,
+                variant=f"{method} {operations[0].path}",
+                is_odd=True,
                 # 501 means that the server does not support the method for any path.
                 rejection_statuses=frozenset({*range(400, 500), 501}),
             )
@@ -228,3 +245,24 @@ def repeats(operation: Operation, valid: Request) -> Iterator[Case]:
     if operation.request is not None or operation.is_poll:
         for _ in range(REPEATS):
             yield Case("repeats", operation, close, expectation, "the same request repeatedly")
+
+
+def pairs(operation: Operation, valid: Request, probe: Request) -> Iterator[tuple[Case, Request]]:
+    """Yield requests and the ones that follow on the same connection.
+
+    A server may refuse the first without reading its body, or mistake the second for its sequel.
+    """
+    if not operation.is_submission or valid.body is None:
+        return
+    without_key = tuple(header for header in valid.headers if header != BEARER)
+    text = (BEARER, ("Content-Type", "text/plain"))
+    for variant, first, second in (
+        ("a request without a key", attrs.evolve(valid, headers=without_key), probe),
+        ("a media type other than JSON", attrs.evolve(valid, headers=text, body=b"a cat"), probe),
+        ("an unknown path", attrs.evolve(valid, target="/unknown"), probe),
+        ("a body that is not JSON", attrs.evolve(valid, body=b"{" * 100), probe),
+        ("a request with a key", probe, attrs.evolve(probe, headers=probe.headers[1:])),
+    ):
+        explanation = "each request on a connection gets a response of its own"
+        expectation = Expectation(Verdict.UNSPECIFIED, explanation=explanation)
+        yield Case("connections", operation, first, expectation, variant), second

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,21 +10,26 @@ from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import httpx
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from . import _causes, _lifecycle
-from ._case import POLLS, VALID_BODIES, Case
+from . import _causes, _pictures, _requests
+from ._case import BEARER, OTHER_BEARER, POLLS, TASKS, VALID_BODIES, Case, Request
 from ._causes import Cause, Failure
-from ._lifecycle import FollowedTask
+from ._lifecycle import FINAL, Task, body_of
 from ._oracle import Verdict
+from ._pictures import NotFetchedError, Picture
 from ._plan import MIN_CASES_PER_RULE, Plan
 from ._transport import Response, Server
-from ._verify import Violation, read_object, violations
+from ._verify import Violation, read_object, submits, violations
 
 CONNECTIONS = 4
-MAX_FOLLOWED_TASKS = 40
+BURST = 16
+MAX_FOREIGN_POLLS = 8
+MAX_SAMPLED_TASKS = 16
 FIRST_POLLING_SECONDS = 1.0
 MAX_UNANSWERED = 5
+# A server that fails every one of this many requests fails them all.
+MAX_FAILED = 100
 NOT_FOUND = frozenset({400, 404, 410, 422})
 
 
@@ -55,12 +61,17 @@ class Outcome:
     plan: Plan
     base_url: str
     causes: tuple[Cause, ...]
+    """The violations of the contract."""
+    warnings: tuple[Cause, ...]
+    """What looks wrong although the contract does not forbid it."""
     sent: tuple[tuple[Case, Response], ...] = field(repr=False)
     """Every case that was sent and its response, in order."""
     skipped: tuple[str, ...]
     """What was not tested and why, one line each."""
     stopped: str
     """Why the run ended early, or empty if it did not."""
+    missing: str
+    """What the run has not seen and without which it says nothing, or empty."""
     accepted: int
     """The number of submissions that the server accepted or may have accepted."""
     seconds: float
@@ -106,8 +117,10 @@ class Run:
         self._sent: list[tuple[Case, Response]] = []
         self._failures: list[Failure] = []
         self._skipped: Counter[str] = Counter()
-        self._tasks: set[str] = set()
-        self._followed_tasks: list[FollowedTask] = []
+        self._tasks: dict[str, Task] = {}
+        self._followed_tasks: list[Task] = []
+        self._pictures: dict[str, Picture] = {}
+        self._failed = 0
         self._unanswered = 0
         self._stopped = ""
 
@@ -121,21 +134,32 @@ class Run:
     def _execute(self) -> Outcome:
         start = time.monotonic()
         self._check_server()
+        self._send_all(TASKS, self._plan.tasks)
+        self._poll_as_others()
         self._send_all(VALID_BODIES, self._plan.submissions)
         # Most test servers finish their tasks in this time, and the first polls reveal defects.
         self._follow(FIRST_POLLING_SECONDS)
+        self._poll_at_once()
         for cases in self._plan.groups:
             for check in dict.fromkeys(case.check for case in cases[:1]):
                 self._send_all(check, cases)
+        self._check_connections()
+        self._sample_tasks()
         self._follow(self._task_timeout)
-        causes = self._confirm(_causes.group(self._failures, self._passed()))
+        self._poll_again()
+        self._poll_as_others()
+        self._compare_pictures()
+        rules = self._plan.rule_properties()
+        causes = self._confirm(_causes.group(self._failures, self._passed(), rules))
         return Outcome(
             plan=self._plan,
             base_url=self._server.base_url,
-            causes=tuple(causes),
+            causes=tuple(cause for cause in causes if not cause.is_warning),
+            warnings=tuple(cause for cause in causes if cause.is_warning),
             sent=tuple(self._sent),
             skipped=tuple(self._skipped_lines()),
             stopped=self._stopped,
+            missing=self._missing(),
             accepted=self._budget.spent,
             seconds=time.monotonic() - start,
         )
@@ -143,15 +167,13 @@ class Run:
     def _check_server(self) -> None:
         """Raise CannotTest if the server does not respond or rejects a key."""
         base_url = self._server.base_url
-        statuses = set()
-        for request in self._plan.probes:
-            response = self._server.send(request)
-            if response.status == 0:
-                raise CannotTest(
-                    f"no response from {base_url}: {response.fault}; start the server or correct "
-                    "--base-url"
-                )
-            statuses.add(response.status)
+        responses = [self._server.send(request) for request in self._plan.probes]
+        statuses = {response.status for response in responses}
+        if statuses == {0}:
+            raise CannotTest(
+                f"no response from {base_url}: {responses[0].fault}; start the server or correct "
+                "--base-url"
+            )
         if statuses and statuses <= {401, 403}:
             raise CannotTest(
                 f"{base_url} rejects the key in MOUNTSEA_API_KEY with status {max(statuses)}: set "
@@ -159,8 +181,7 @@ class Run:
             )
         poll = self._plan.poll
         if poll and self._has_other_key:
-            foreign = (("Authorization", "Bearer {other}"),)
-            response = self._server.send(attrs.evolve(poll.request, headers=foreign))
+            response = self._server.send(attrs.evolve(poll.request, headers=(OTHER_BEARER,)))
             if response.status == 401:
                 raise CannotTest(
                     f"{base_url} rejects the key in MOUNTSEA_OTHER_API_KEY: set the variable to "
@@ -200,8 +221,9 @@ class Run:
         sent = [(case, response, task if "{task}" in case.request.target else "")]
         created = self._created_task(case, response)
         poll = self._plan.poll
-        if created and poll:
-            sent.append((poll, self._server.send(poll.request, task=created), created))
+        if created and poll and case.verdict is not Verdict.REJECT and case.is_submission:
+            request = _poll_request(poll, Task(created, case))
+            sent.append((poll, self._server.send(request, task=created), created))
         return sent
 
     def _skip_reason(self, case: Case) -> str:
@@ -210,9 +232,10 @@ class Run:
             return f"{case.check}: the run stopped early"
         if not self._budget.allows(case):
             return f"{case.check}: may be accepted and charged; raise the budget to include this"
-        if not self._has_other_key and any("{other}" in value for _, value in case.request.headers):
-            return f"{case.variant}: set MOUNTSEA_OTHER_API_KEY to a second account's key"
-        needs_task = case.verdict is Verdict.ACCEPT or "{other}" in str(case.request.headers)
+        if not self._has_other_key and OTHER_BEARER in case.request.headers:
+            name = case.variant or case.check
+            return f"{name}: set MOUNTSEA_OTHER_API_KEY to a second account's key"
+        needs_task = case.verdict is Verdict.ACCEPT or OTHER_BEARER in case.request.headers
         if "{task}" in case.request.target and needs_task and not self._followed_tasks:
             return f"{case.check}: needs a task, but none was created"
         return ""
@@ -227,12 +250,22 @@ class Run:
                 f"final status ({unfinished} task{'s' * (unfinished != 1)}): not reached within "
                 f"{self._task_timeout:g} s"
             )
+        if self._plan.poll and not self._followed_tasks:
+            yield "tasks and their images: no task was created"
+
+    def _missing(self) -> str:
+        """Return what a run that may submit must have seen to say anything about tasks."""
+        if not any(400 <= response.status < 500 for _, response in self._sent):
+            return "the server refused no request"
+        if self._followed_tasks and not any(task.status in FINAL for task in self._followed_tasks):
+            return "no task reached a final status"
+        makes_images = any(task.submission.operation.has_rules for task in self._followed_tasks)
+        return "no image was fetched" if makes_images and not self._pictures else ""
 
     def _created_task(self, case: Case, response: Response) -> str:
-        if not case.is_submission or not 200 <= response.status < 300:
-            return ""
-        task = read_object(response).get("taskId")
-        return task if isinstance(task, str) and task.isascii() and task.isprintable() else ""
+        """Return the id of the task that a request created; empty if it created none."""
+        is_text = submits(case, response)
+        return str(read_object(response)["taskId"]).strip() if is_text else ""
 
     def _record(self, sent: list[tuple[Case, Response, str]]) -> None:
         for case, response, task in sent:
@@ -240,37 +273,44 @@ class Run:
                 self._skipped[task] += 1
                 continue
             self._sent.append((case, response))
-            for violation in self._violations(case, response):
-                self._failures.append(Failure(case, response, violation, task))
-            if case.check == POLLS:
-                followed = next((each for each in self._followed_tasks if each.id == task), None)
-                for violation in followed.observe(response) if followed else ():
-                    self._failures.append(Failure(case, response, violation, task))
+            # What follows from the first violation of a response has the same cause.
+            violation = next(self._violations(case, response, task), None)
+            if violation:
+                self._fail(case, response, violation, task)
+                self._failed += 1
             self._update_budget(case, response)
 
-    def _violations(self, case: Case, response: Response) -> Iterator[Violation]:
+    def _fail(self, case: Case, response: Response, violation: Violation, task: str) -> None:
+        redacted = evolve(violation, text=self._server.redact(violation.text.encode()).decode())
+        body = self._server.redact(response.body)
+        self._failures.append(Failure(case, evolve(response, body=body), redacted, task))
+
+    def _violations(self, case: Case, response: Response, task: str) -> Iterator[Violation]:
+        created = self._created_task(case, response)
+        is_duplicate = created in self._tasks
+        if created and not is_duplicate and case.is_submission:
+            self._tasks[created] = Task(created, case)
+            if case.check == TASKS or not case.operation.request:
+                self._followed_tasks.append(self._tasks[created])
+        observed = []
+        if case.check == POLLS and task in self._tasks:
+            observed = list(self._tasks[task].observe(response))
         yield from violations(case, response)
-        task = self._created_task(case, response)
-        if not task:
-            return
-        if task in self._tasks:
-            text = f"responds with a taskId that it has already used: {task}"
+        if is_duplicate:
+            text = f"responds with a taskId that it has already used: {created}"
             yield Violation("response", text, "duplicate taskId")
-            return
-        self._tasks.add(task)
-        poll = self._plan.poll
-        is_wanted = len(self._followed_tasks) < MAX_FOLLOWED_TASKS
-        if poll and case.check == VALID_BODIES and is_wanted:
-            order = _lifecycle.status_order(poll.operation, self._plan.contract.document)
-            self._followed_tasks.append(FollowedTask(task, case, order))
+        yield from observed
 
     def _update_budget(self, case: Case, response: Response) -> None:
         """Count accepted submissions; stop if the budget is exceeded or the server is gone."""
-        is_accepted = case.is_submission and 200 <= response.status < 300
+        is_accepted = (case.is_submission and 200 <= response.status < 300) or submits(
+            case, response
+        )
         may_be = case.may_cost and (response.status == 0 or response.status >= 500)
         if is_accepted or may_be:
             self._budget.spent += 1
-        self._unanswered += response.status == 0 and not case.may_disconnect
+        is_unanswered = response.status == 0 and not case.may_disconnect
+        self._unanswered = self._unanswered + 1 if is_unanswered else 0
         if self._stopped:
             return
         if self._budget.is_exceeded:
@@ -278,10 +318,16 @@ class Run:
                 f"the server accepted {self._budget.spent} submissions, more than the budget of "
                 f"{self._budget.limit}"
             )
-        elif self._unanswered >= MAX_UNANSWERED:
+        elif self._unanswered >= MAX_UNANSWERED and self._is_gone():
             self._stopped = f"{self._unanswered} requests got no response: {response.fault}"
-        elif self._fail_fast and self._failures:
+        elif self._failed == len(self._sent) >= MAX_FAILED:
+            self._stopped = f"each of the first {self._failed} requests failed"
+        elif self._fail_fast and any(not each.violation.is_warning for each in self._failures):
             self._stopped = "first failure (--fail-fast)"
+
+    def _is_gone(self) -> bool:
+        """Return whether the server responds to nothing at all any more."""
+        return all(self._server.send(request).status == 0 for request in self._plan.probes)
 
     def _follow(self, seconds: float) -> None:
         """Poll the followed tasks until their final status is settled, then fetch their images."""
@@ -293,7 +339,7 @@ class Run:
             if not unfinished or time.monotonic() > deadline:
                 break
             for task in unfinished:
-                response = self._server.send(poll.request, task=task.id)
+                response = self._server.send(_poll_request(poll, task), task=task.id)
                 self._record([(poll, response, task.id)])
                 self._progress(POLLS, len(self._sent))
             time.sleep(pause)
@@ -301,21 +347,123 @@ class Run:
         if poll and not self._stopped:
             self._fetch_images(poll)
 
+    def _poll_as_others(self) -> None:
+        """Poll tasks of each account with the key of the other one, at once."""
+        poll = self._plan.poll
+        if not poll or not self._has_other_key or self._stopped:
+            return
+        mine = [task for task in self._followed_tasks if task.bearer == BEARER]
+        others = [task for task in self._followed_tasks if task.bearer != BEARER]
+        half = MAX_FOREIGN_POLLS // 2
+        asked = [(task, OTHER_BEARER) for task in mine[:half]]
+        asked += [(task, BEARER) for task in others[:half]]
+
+        def ask(pair: tuple[Task, tuple[str, str]]) -> tuple[Case, Response, str]:
+            task, bearer = pair
+            case = _requests.foreign_poll(poll.operation, poll.request, bearer)
+            return case, self._server.send(case.request, task=task.id), task.id
+
+        if self._connections == 1:
+            self._record([ask(pair) for pair in asked])
+            return
+        with ThreadPoolExecutor(self._connections) as pool:
+            self._record(list(pool.map(ask, asked)))
+
+    def _poll_at_once(self) -> None:
+        """Poll the followed tasks in a burst."""
+        poll = self._plan.poll
+        if not poll or not self._followed_tasks or self._connections == 1 or self._stopped:
+            return
+        burst = evolve(poll, check="a burst of polls", variant="many polls at once")
+        tasks = [self._followed_tasks[i % len(self._followed_tasks)] for i in range(BURST)]
+
+        def ask(task: Task) -> tuple[Case, Response, str]:
+            return burst, self._server.send(_poll_request(poll, task), task=task.id), task.id
+
+        with ThreadPoolExecutor(BURST) as pool:
+            self._record(list(pool.map(ask, tasks)))
+
+    def _check_connections(self) -> None:
+        """Send pairs of requests on one connection: the first must not affect the second."""
+        if self._stopped:
+            return
+        for case, second in self._plan.pairs:
+            close = attrs.evolve(second, headers=(*second.headers, ("Connection", "close")))
+            alone = self._server.send(close)
+            response = self._server.send_both(case.request, second)
+            self._sent.append((case, response))
+            if response.status != alone.status:
+                shown = response.status or response.fault
+                text = (
+                    f"responds with {shown} to the next request on the connection, which gets "
+                    f"{alone.status} on its own"
+                )
+                self._fail(case, response, Violation("connection", text), "")
+
+    def _poll_again(self) -> None:
+        """Poll every followed task a last time, as a final status stays final."""
+        poll = self._plan.poll
+        for task in self._followed_tasks if poll and not self._stopped else ():
+            assert poll is not None  # noqa: S101 - for the type checker
+            response = self._server.send(_poll_request(poll, task), task=task.id)
+            self._record([(poll, response, task.id)])
+
+    def _sample_tasks(self) -> None:
+        """Follow some of the other tasks too."""
+        rest = [
+            task
+            for task in self._tasks.values()
+            if task.submission.verdict is Verdict.ACCEPT and task not in self._followed_tasks
+        ]
+        choice = random.Random(self._plan.seed)  # noqa: S311
+        self._followed_tasks += choice.sample(rest, min(MAX_SAMPLED_TASKS, len(rest)))
+
     def _fetch_images(self, poll: Case) -> None:
         self._progress("images", len(self._sent))
         if self._connections == 1:
             # The images may be on this server, which may handle one connection at a time.
             self._server.close()
-        tasks = [task for task in self._followed_tasks if task.is_settled and task.image_url]
+        tasks = [
+            task
+            for task in self._followed_tasks
+            if task.image_urls and task.id not in self._pictures and task.is_settled
+        ]
         with (
             httpx.Client(follow_redirects=True, timeout=30, trust_env=False) as client,
             ThreadPoolExecutor(self._connections) as pool,
         ):
-            found = pool.map(lambda task: _lifecycle.fetch_image(client, task.image_url), tasks)
-            for task, violation in zip(tasks, found, strict=True):
-                task.image_url = ""
+
+            def fetch(task: Task) -> Picture | NotFetchedError:
+                try:
+                    return _pictures.fetch(client, task.image_urls)
+                except NotFetchedError as problem:
+                    return problem
+
+            for task, found in zip(tasks, pool.map(fetch, tasks), strict=True):
+                violation = (
+                    Violation("response", *found.args)
+                    if isinstance(found, NotFetchedError)
+                    else self._look_at(task, found)
+                )
+                task.image_urls = ()
                 if violation:
-                    self._failures.append(Failure(poll, _NOT_SENT, violation, task.id))
+                    self._fail(poll, _NOT_SENT, violation, task.id)
+
+    def _look_at(self, task: Task, picture: Picture) -> Violation | None:
+        self._pictures[task.id] = picture
+        ratios = self._plan.ratios(task.submission.operation)
+        for value in body_of(task.submission.request).values():
+            if value in ratios:
+                return _pictures.wrong_ratio(picture, value, ratios)
+        return None
+
+    def _compare_pictures(self) -> None:
+        poll = self._plan.poll
+        submissions = {task: self._tasks[task].submission for task in self._pictures}
+        kinds = {task: each.variant for task, each in submissions.items() if each.check == TASKS}
+        for task, violation in _pictures.mixed_up(self._pictures, kinds):
+            assert poll is not None  # noqa: S101 - there are no pictures without polls
+            self._fail(poll, _NOT_SENT, violation, task)
 
     def _passed(self) -> Iterable[Case]:
         failed = {id(failure.case) for failure in self._failures}
@@ -327,12 +475,18 @@ class Run:
         for cause in causes:
             first = cause.smallest
             kind = first.violation.kind
-            if kind != "response" and not self._stopped and self._budget.limit is None:
+            is_repeatable = kind not in ("response", "lost", "connection")
+            if is_repeatable and not self._stopped and self._budget.limit is None:
                 response = self._server.send(first.case.request, task=first.task or "unknown")
                 if all(each.kind != kind for each in violations(first.case, response)):
                     cause = cause.as_intermittent()
             confirmed.append(cause)
-        return _causes.merge(confirmed)
+        return _causes.join(confirmed)
+
+
+def _poll_request(poll: Case, task: Task) -> Request:
+    """Return a poll with the key of the account that submitted the task."""
+    return attrs.evolve(poll.request, headers=(task.bearer,))
 
 
 _NOT_SENT = Response(0)

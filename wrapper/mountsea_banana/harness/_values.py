@@ -11,6 +11,11 @@ URLS = (
     "https://cdn.example.org/a/b/picture?size=large&v=2",
     "https://example.com:8443/a%20b.webp",
     "https://example.com",
+    "HTTPS://CDN.EXAMPLE.ORG/A.PNG",
+    "https://bucket.s3.eu-central-1.amazonaws.com/uploads/a%20cat.png"
+    "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=EXAMPLE%2F20260101%2Feu-central-1%2Fs3"
+    "&X-Amz-Date=20260101T000000Z&X-Amz-Expires=3600&X-Amz-SignedHeaders=host"
+    f"&X-Amz-Security-Token={'IQoJb3JpZ2luX2VjE' * 26}%3D&X-Amz-Signature={'0f' * 32}",
 )
 INVALID_URLS = (
     "ftp://example.com/a.png",
@@ -22,6 +27,8 @@ INVALID_URLS = (
     "//example.com/a.png",
     "/a.png",
     "a picture",
+    "ftp://example.com/?source=https://example.com/a.png",
+    "a picture at https://example.com/a.png",
     "http://",
     "https://?a",
     "",
@@ -36,7 +43,6 @@ AMBIGUOUS_URLS = (
     "http://[::1/a.png",
     "http://example.com:99999/a.png",
     "https://example.com/%zz",
-    "HTTPS://EXAMPLE.COM/A.PNG",
     "http://example.com/a\x00.png",
     "https://example.com/" + "a" * 5000,
 )
@@ -73,7 +79,11 @@ TEXTS: Mapping[str, str] = {
     "private use characters": "\ue000\U000f0000\U00100000",
     "zero-width characters": "\u200b\u2060\ufeff",
     "a numeric string": "1e999",
+    "300 characters": "a cat " * 50,
+    "1,200 characters": "a cat " * 200,
+    "2,500 characters": "a cat " * 416,
     "5,000 characters": "a cat " * 833,
+    "18,000 characters": "a cat " * 3000,
     "NUL": "a\x00b",
     "control characters": "".join(map(chr, range(1, 32))),
     "noncharacters": "\ufdd0\ufffe\U0001ffff",
@@ -82,11 +92,20 @@ TEXTS: Mapping[str, str] = {
 }
 
 
+# Half a character, which many servers cannot repeat in an error message.
+ODD_TEXTS = frozenset({"a lone surrogate"})
+
+
+def is_text(schema: Mapping[str, Any]) -> bool:
+    """Return whether the property is free text."""
+    return schema.get("type") == "string" and not schema.keys() & {"enum", "format"}
+
+
 def enumerable(schema: Mapping[str, Any]) -> list[Any]:
     """Return the values to combine with other properties, if the property has only a few.
 
     These are the members of an enum, both booleans, the default of a number and another number, an
-    empty array and one with a single item.
+    empty array, and arrays of one item and of two.
     """
     if "enum" in schema:
         return list(schema["enum"])
@@ -96,8 +115,8 @@ def enumerable(schema: Mapping[str, Any]) -> list[Any]:
         case "number" | "integer":
             return [schema["default"], schema["default"] + 1] if "default" in schema else []
         case "array":
-            items = valid(schema.get("items", {}))[:1]
-            return [[], items] if items else []
+            items = valid(schema.get("items", {}))[:2]
+            return [[], items[:1], items] if items else []
     return []
 
 
@@ -117,7 +136,7 @@ def valid(schema: Mapping[str, Any]) -> list[Any]:
             return [default, float(default)]
         case "array":
             items = valid(schema.get("items", {}))
-            several = [items[:1], items[:2], items[:1] * 2, (items * 10)[:10]]
+            several = [items[:2], items[:1] * 2, (items * 10)[:16]]
             return [[], *([[item] for item in items] + several if items else [])]
         case "object":
             return [{}]
@@ -128,13 +147,15 @@ def unusual(schema: Mapping[str, Any]) -> Iterator[Any]:
     """Yield values that the property's schema forbids, and borderline ones."""
     yield from ONE_OF_EACH_TYPE
     if "enum" in schema:
-        yield "another"
+        # Every object in JavaScript has a property of this name.
+        yield from ("another", "constructor", schema["enum"][:1], {"value": schema["enum"][0]})
     match schema.get("type"):
         case "string" if schema.get("format") == "uri":
             yield from INVALID_URLS
             yield from AMBIGUOUS_URLS
         case "number" | "integer":
             default = schema.get("default", 1)
+            yield [default]
             yield from (default + 1, 0, -1, default + 0.5, 100, 2**31, 10**30, str(default))
         case "array":
             # Every position, to find servers that only check the first item.
@@ -142,6 +163,8 @@ def unusual(schema: Mapping[str, Any]) -> Iterator[Any]:
             good = valid(item)[:1] * 2
             for bad in unusual(item):
                 yield from ([bad], [bad, *good], [*good[:1], bad, *good[:1]], [*good, bad])
+            for bad in (None, "a picture"):
+                yield [*good * 4, bad, *good * 3]
             yield from (good[0] if good else "text", {"0": "text"})
 
 
@@ -155,6 +178,7 @@ def near_misses(member: str) -> Iterator[str]:
         f"{member} ",
         f"{member}\n",
         member[:-1],
+        member.rpartition("-")[0] or member,
         member[1:],
         f"{member}0",
         f"{member},{member}",

@@ -6,14 +6,14 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from attrs import define, evolve
 
 from mountsea_banana.client import _downloads, _flows, _requests, _responses, _retries
 from mountsea_banana.client import _errors as errors
 from mountsea_banana.client._exchange import Exchange
-from mountsea_banana.client._files import Destination
+from mountsea_banana.client._files import find_saved
 from mountsea_banana.client._images import Image
 from mountsea_banana.client._settings import Settings
 from mountsea_banana.client._snapshots import TaskSnapshot
@@ -49,6 +49,21 @@ class Record:
     is_new: bool = False
     """Whether this caller submitted the request, which was charged."""
 
+    @classmethod
+    def of(cls, entry: Entry, store: Store, settings: Settings, *, is_new: bool = False) -> Self:
+        """Return the record of a submission whose task is known."""
+        assert entry.task_id  # noqa: S101
+        return cls(
+            store,
+            settings,
+            entry.claim,
+            entry.task_id,
+            entry.snapshot,
+            entry.file,
+            entry.file_size,
+            is_new,
+        )
+
 
 def submit(
     store: Store,
@@ -83,24 +98,14 @@ def submit(
     )
     try:
         entry = yield from _claim(try_to_claim, order, claim, settings)
-    except (CostLimitReached, InDoubt, KeyConflict):
+    except (CostLimitReached, InDoubt, KeyConflict, LedgerError):
         raise
     except BaseException as error:  # the claim may have been made nevertheless
         yield from _record(error, partial(store.free, claim))
         raise
     if entry.claim == claim:
         entry = yield from _submit(store, entry, checked, settings)
-    assert entry.task_id  # noqa: S101
-    return Record(
-        store,
-        settings,
-        entry.claim,
-        entry.task_id,
-        entry.snapshot,
-        entry.file,
-        entry.file_size,
-        is_new=entry.claim == claim,
-    )
+    return Record.of(entry, store, settings, is_new=entry.claim == claim)
 
 
 def _claim_seconds(settings: Settings) -> float:
@@ -323,10 +328,11 @@ def _save(
     timeout: float,
 ) -> Flow[Path]:
     if record.file and not overwrite:
-        size: int | None = yield Call(partial(_size_of, record.file, path, record.task_id))
-        if size == record.file_size:
-            return record.file
-        overwrite = size == 0  # a process was killed when it had only claimed the name
+        saved: tuple[Path, int] | None = yield Call(partial(_find_saved, record, path))
+        if saved and saved[1] == record.file_size:
+            return saved[0]
+        # A process may have been killed when it had only claimed the name.
+        overwrite = saved is not None and saved[1] == 0
     return (
         yield from _downloads.save(
             snapshot,
@@ -338,13 +344,10 @@ def _save(
     )
 
 
-def _size_of(file: Path, path: Path | str, task_id: str) -> int | None:
-    """Return the size of a task's file if it is what would be saved as `path`."""
-    try:
-        expected = Destination.parse(path).file(file.suffix, task_id)
-        return file.stat().st_size if file.samefile(expected) else None
-    except (TypeError, ValueError, OSError):
-        return None
+def _find_saved(record: Record, path: Path | str) -> tuple[Path, int] | None:
+    """Return where the task's image would be saved and its size, if the file is there."""
+    found = find_saved(record.file, path, record.task_id) if record.file else None
+    return (found, found.stat().st_size) if found else None
 
 
 def _keep_file(record: Record, file: Path, size: int) -> None:

@@ -16,11 +16,15 @@ from mountsea_banana.client._errors import ConfigurationError
 from mountsea_banana.client._settings import reject_pickle
 
 from ._entries import Entry, State
-from ._once import Once
+from ._errors import InDoubt, LedgerError
+from ._flows import Record
+from ._once import Once, RecordedTask
 from ._store import Store
 
 if TYPE_CHECKING:
     from mountsea_banana.client._async_client import AsyncNanoBanana
+    from mountsea_banana.client._async_tasks import AsyncTask
+    from mountsea_banana.client._tasks import Task
 
     from ._async_once import AsyncOnce
 
@@ -57,6 +61,11 @@ class Ledger:
     def close(self) -> None:
         """Close the connections to the database."""
         self._store.close()
+
+    @property
+    def location(self) -> str:
+        """The path of the file, or the URL without its password."""
+        return self._store.name
 
     @overload
     def once(
@@ -114,9 +123,33 @@ class Ledger:
         """Return the latest submission of a key; None if there is none."""
         return self._store.find(check_key(key))
 
-    def entries(self, state: State | None = None) -> Iterator[Entry]:
-        """Yield every submission, or those in a state, from the oldest to the newest."""
-        return self._store.entries(state)
+    def find_task(self, task_id: str) -> Entry | None:
+        """Return the submission that created a task; None if there is none."""
+        return self._store.find_task(_requests.check_task_id(task_id))
+
+    @overload
+    def task(self, entry: Entry, client: NanoBanana) -> Task: ...
+    @overload
+    def task(self, entry: Entry, client: AsyncNanoBanana) -> AsyncTask: ...
+    def task(self, entry: Entry, client: NanoBanana | AsyncNanoBanana) -> Task | AsyncTask:
+        """Return the task of a submission, free of charge. Its result and file are kept.
+
+        Raises InDoubt if the task is not known, and LedgerError if there is none.
+        """
+        if entry.state == "in doubt":
+            raise InDoubt(entry)
+        if entry.task_id is None:
+            raise LedgerError(f"the key {entry.key!r} has no task: it is {entry.state}")
+        record = Record.of(entry, self._store, client._driver.settings)
+        if isinstance(client, NanoBanana):
+            return RecordedTask(client._driver, record)
+        from ._async_once import AsyncRecordedTask
+
+        return AsyncRecordedTask(client._driver, record)
+
+    def entries(self, state: State | None = None, *, newest_first: bool = False) -> Iterator[Entry]:
+        """Yield every submission, or those in a state, from the oldest to the newest or back."""
+        return self._store.entries(state, newest_first=newest_first)
 
     def charges(self) -> int:
         """Return how many submissions were or may have been charged."""

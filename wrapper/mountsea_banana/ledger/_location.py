@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import sqlalchemy
+from sqlalchemy.exc import ArgumentError
 
 from ._errors import LedgerError
 
@@ -15,6 +16,8 @@ _NETWORK_FILE_SYSTEMS = frozenset(
     | {"smb2", "smb3", "smbfs"}
 )
 
+_MOUNTS = Path("/proc/self/mounts")
+
 
 def parse(location: str | os.PathLike[str]) -> sqlalchemy.URL:
     """Return the database's URL for a path or a `postgresql://` URL. Raises LedgerError."""
@@ -23,7 +26,7 @@ def parse(location: str | os.PathLike[str]) -> sqlalchemy.URL:
         return sqlalchemy.URL.create("sqlite", database=str(Path(text).absolute()))
     try:
         url = sqlalchemy.make_url(text)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
+    except (ArgumentError, ValueError):
         raise LedgerError(
             "the ledger's URL is invalid: pass a path or a postgresql:// URL"
         ) from None
@@ -53,7 +56,7 @@ def create_file(path: Path) -> None:
 def _file_system(folder: Path) -> str | None:
     """Return the type of the file system of a folder; None if the system does not say."""
     try:
-        lines = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape").splitlines()
+        lines = _MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:  # not Linux
         return None
     mounts = [

@@ -24,7 +24,7 @@ submissions = Table(
     Column("account", Text, nullable=False),
     Column("claimed_at", Double, nullable=False),
     Column("ends_at", Double, nullable=False),
-    Column("task_id", Text),
+    Column("task_id", Text, index=True),
     Column("reason", Text),
     Column("status", Text),
     Column("result", Text),

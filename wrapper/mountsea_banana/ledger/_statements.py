@@ -24,12 +24,17 @@ class Statements:
         has_claim = submissions.c.claim == sql.bindparam("of_claim")
         columns = (submissions, now.label("now"))
         is_charged = submissions.c.state.in_(("accepted", "claimed", "in doubt"))
-        newest_first = submissions.c.attempt.desc()
 
-        self.all = sql.select(*columns).order_by(submissions.c.claimed_at, submissions.c.key)
-        self.latest = sql.select(*columns).where(has_key).order_by(newest_first).limit(1)
+        order = (submissions.c.claimed_at, submissions.c.key, submissions.c.attempt)
+        self.oldest_first = sql.select(*columns).order_by(*order)
+        self.newest_first = sql.select(*columns).order_by(*(each.desc() for each in order))
+        self.latest = (
+            sql.select(*columns).where(has_key).order_by(submissions.c.attempt.desc()).limit(1)
+        )
         self.locked = self.latest.with_for_update()
         """The same; on a server, nobody else changes the row until the transaction ends."""
+        has_task = submissions.c.task_id == sql.bindparam("of_task")
+        self.of_task = self.oldest_first.where(has_task)
         self.of_claim = sql.select(*columns).where(has_claim)
         self.charges = sql.select(sql.func.count()).where(is_charged)
         self.charged = (
@@ -49,7 +54,7 @@ class Statements:
             state="accepted",
             task_id=task_id,
             reason=None,
-            # A person may have settled it with another task.
+            # Of another task, which a person may have settled it with, nothing is kept.
             **{
                 name: sql.case((submissions.c.task_id == task_id, submissions.c[name]))
                 for name in ("status", "result", "file", "file_size")

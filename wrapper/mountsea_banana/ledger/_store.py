@@ -16,6 +16,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from mountsea_banana._shared.clock import Clock
+from mountsea_banana._shared.extras import missing
 from mountsea_banana.client._errors import ConfigurationError, text_of
 from mountsea_banana.client._snapshots import TaskSnapshot
 
@@ -46,13 +47,16 @@ class Store:
             event.listen(self._engine, "begin", _begin_sqlite)
         else:
             self.name = url.render_as_string(hide_password=True)
-            self._engine = sql.create_engine(
-                url,
-                pool_pre_ping=True,
-                # Each statement must see what others have committed before it.
-                isolation_level="READ COMMITTED",
-                connect_args={"connect_timeout": round(LOCK_SECONDS)},
-            )
+            try:
+                self._engine = sql.create_engine(
+                    url,
+                    pool_pre_ping=True,
+                    # Each statement must see what others have committed before it.
+                    isolation_level="READ COMMITTED",
+                    connect_args={"connect_timeout": round(LOCK_SECONDS)},
+                )
+            except ImportError as error:  # sqlalchemy alone is part of another extra
+                raise ConfigurationError(missing(error, "ledger")) from error
             event.listen(self._engine, "connect", _prepare_postgresql)
         self._statements = Statements(is_sqlite=self._is_sqlite)
         self._transactions = Transactions(self._begin)
@@ -69,6 +73,12 @@ class Store:
     def find(self, key: str) -> Entry | None:
         """Return the latest submission of a key."""
         return self._read(lambda connection: self._latest(connection, key))
+
+    def find_task(self, task_id: str) -> Entry | None:
+        """Return the submission that created a task."""
+        row = {"of_task": task_id}
+        found = self._read(lambda c: _entries(c.execute(self._statements.of_task, row)))
+        return found[-1] if found else None
 
     def claim(
         self,
@@ -179,11 +189,15 @@ class Store:
         """Record the file that an image is saved to."""
         self._update(claim, file=str(file), file_size=size)
 
-    def entries(self, state: State | None) -> Iterator[Entry]:
-        """Yield every submission, or those in a state, from the oldest to the newest."""
-        with self._errors(), self._connect() as connection:
-            rows = connection.execution_options(yield_per=500).execute(self._statements.all)
-            for row in rows.mappings():
+    def entries(self, state: State | None, *, newest_first: bool) -> Iterator[Entry]:
+        """Yield every submission, or those in a state, from the oldest to the newest or back."""
+        query = self._statements.newest_first if newest_first else self._statements.oldest_first
+        with (
+            self._errors(),
+            self._connect() as connection,
+            connection.execution_options(yield_per=500).execute(query) as result,
+        ):
+            for row in result.mappings():
                 entry = Entry.of(row, now=row["now"])
                 if state in (None, entry.state):
                     yield entry

@@ -29,6 +29,12 @@ def main(arguments: list[str] | None = None, prog: str = "python -m mountsea_ban
         return 2
 
 
+def options() -> dict[str, str]:
+    """Return the options of the command with their help, for a shell to complete."""
+    actions = _parser("mock")._actions
+    return {action.option_strings[-1]: action.help or "" for action in actions}
+
+
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,

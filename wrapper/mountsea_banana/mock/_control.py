@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mountsea_banana._version import __version__
+
 from ._api import MockAPI
 from ._plan import parse_plan
 
@@ -21,6 +23,7 @@ def control_routes(api: MockAPI) -> list[Route]:
     def state(_: Mapping[str, Any]) -> object:
         tasks = api.tasks.all()
         return {
+            "mock": f"mountsea-banana {__version__}",
             "charged": api.charged,
             "submissions": [task.request for task in tasks],
             "tasks": [{"taskId": task.id, "status": task.status} for task in tasks],

@@ -15,6 +15,8 @@ from ._violations import Violation
 
 Body = Mapping[str, object]
 
+HTTP_WITH_HOST = re.compile(r"https?://(?:[^/?#@]*@)?[^/?#@:]", re.IGNORECASE)
+
 
 def _chars(others: str) -> str:
     """Return the pattern of RFC 3986's unreserved, sub-delims, escaped and `others` characters."""
@@ -52,7 +54,8 @@ def check_fields(body: Body) -> Iterator[Violation]:
     for field, url in image_urls(body):
         if not isinstance(url, str):
             yield Violation("type", field, f"must be a URL as a string, not {shown(url)}")
-        elif not _is_uri(url):
+        # Anything else violates a rule of its own, which says what to do about a local file.
+        elif HTTP_WITH_HOST.match(url) and not _is_uri(url):
             problem = f"is {shown(url)}, which is not a valid URI"
             yield Violation("uri", field, problem, "percent-encode spaces and non-ASCII characters")
 

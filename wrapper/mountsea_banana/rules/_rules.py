@@ -8,21 +8,18 @@ independently.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
 from attrs import frozen
 
 from mountsea_banana._shared.text import shown
 
-from ._fields import Body, image_urls, is_number
+from ._fields import HTTP_WITH_HOST, Body, image_urls, is_number
 
 DEFAULT_MODEL = "nano-banana-fast"
 RESOLUTION_MODELS = ("nano-banana-pro", "nano-banana-2")
 WIDE_RATIO_MODELS = ("nano-banana-2",)
 WIDE_RATIOS = ("1:4", "4:1", "1:8", "8:1")
-
-_HTTP_WITH_HOST = re.compile(r"https?://(?:[^/?#@]*@)?[^/?#@:]", re.IGNORECASE)
 
 Fault = tuple[str, str, str]
 """The field at fault, the problem and the hint, as in a Violation."""
@@ -96,11 +93,11 @@ def _one_image_only(body: Body) -> Iterator[Fault]:
 @_rule("image-url-is-http", "It can be a accessible http or https url")
 def _image_url_is_http(body: Body) -> Iterator[Fault]:
     for field, url in image_urls(body):
-        if isinstance(url, str) and not _HTTP_WITH_HOST.match(url):
+        if isinstance(url, str) and not HTTP_WITH_HOST.match(url):
             yield (
                 field,
-                f"is {shown(url)}, which is not an http(s) URL with a host",
-                "upload local files first, and pass their URLs",
+                f"is {shown(url)}, but the API takes only http(s) URLs with a host",
+                "upload a local file to a web server, and pass its URL",
             )
 
 
