@@ -245,6 +245,17 @@ def test_a_failed_row_is_paid_for_again_only_if_that_is_asked_for(jobs: Batch) -
     assert jobs.server.charged == 2
 
 
+def test_a_task_that_takes_too_long_is_left_running_for_the_next_run(jobs: Batch) -> None:
+    jobs.server.plan = Plan(advances="hand")
+    assert jobs.run(*cats(1), max_failures=1).states == {"running": 1}
+    assert jobs.outcomes[0].error is not None
+    assert "was still running after 600 s" in jobs.outcomes[0].error
+    jobs.server.advance()
+    jobs.server.advance()
+    assert jobs.run(*cats(1)).is_complete
+    assert jobs.server.charged == 1
+
+
 def test_a_row_in_doubt_is_named_and_never_sent_again(jobs: Batch) -> None:
     jobs.server.next_task(Plan(drops=True))
     for _ in range(2):

@@ -6,7 +6,7 @@ from mountsea_banana.client import _errors as errors
 from mountsea_banana.client._files import reason
 from mountsea_banana.ledger._errors import InDoubt, LedgerError
 
-from ._outcomes import Outcome
+from ._outcomes import Outcome, State
 from ._rows import Row
 
 
@@ -39,10 +39,11 @@ def outcome_of(row: Row, error: Exception, task_id: str | None = None) -> Outcom
             problem = error.entry.reason or problem
     else:
         problem = reason(error)
+    state: State = "in doubt" if may_be_charged(error) else "failed"
     return Outcome(
         row.number,
         row.key,
-        "in doubt" if may_be_charged(error) else "failed",
+        "running" if isinstance(error, errors.WaitTimeout) else state,
         task_id,
         error=problem,
         prompt=row.request["prompt"],

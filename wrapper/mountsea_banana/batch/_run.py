@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -32,7 +31,6 @@ from ._worklist import Worklist
 
 CONCURRENCY = 20
 """How many rows are in flight by default."""
-_THREADS = 32
 
 
 class Options(TypedDict, total=False):
@@ -69,8 +67,6 @@ def run(
     """
 
     async def main() -> Report:
-        # The more threads wait for the disk, the more commits the ledger can join.
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         async with client or AsyncNanoBanana(max_retries=0) as opened:
             batch = _Batch(rows, client=opened, ledger=ledger, output=output, **options)
             with two_interrupts(batch.drain, batch.abort):
