@@ -103,18 +103,18 @@ class Broken(httpx.SyncByteStream):
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Web:
-    """The server that every httpx client talks to."""
+    """The server that every synchronous httpx client talks to."""
     web = Web()
     original = httpx.Client
 
     class Client(original):  # type: ignore[misc, valid-type]
         def __init__(self, **options: Any) -> None:
-            # The client trusts no other transport to report what it does.
-            transport = httpx.HTTPTransport(verify=TLS)
-            transport.handle_request = httpx.MockTransport(web).handle_request  # type: ignore[method-assign]
-            super().__init__(transport=transport, **options)
+            super().__init__(transport=httpx.HTTPTransport(verify=TLS), **options)
 
     monkeypatch.setattr(httpx, "Client", Client)
+    # The client trusts no other transport to report what it does.
+    handle = httpx.MockTransport(web).handle_request
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _, request: handle(request))
     return web
 
 

@@ -32,6 +32,7 @@ import trio
 from h2.connection import H2Connection
 from mountsea_banana import AsyncNanoBanana, AsyncTaskResult, InstantClock, NanoBanana, TaskResult
 from mountsea_banana.client import _threads
+from mountsea_banana.client._exchange import Exchange
 from mountsea_banana.mock import MockServer
 
 from tests import http2
@@ -1512,3 +1513,187 @@ def test_a_background_task_of_a_hook_logs_undisturbed_after_the_exchange(
     with FaultServer(CREATED) as server:
         asyncio.run(run(server.url))
     assert caplog.messages == ["a block of theirs"]
+
+
+# Clients that send in ways of their own.
+
+
+def replace_send(http: Any, send: Callable[..., Any]) -> None:
+    http.send = send
+
+
+def replace_handle_request(http: Any, send: Callable[..., Any]) -> None:
+    transport = http._transport
+    original = transport.handle_request
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        return send(request, primary=original)  # type: ignore[no-any-return]
+
+    transport.handle_request = handle
+
+
+def replace_pool(http: Any, send: Callable[..., Any]) -> None:
+    class Pool:
+        def __init__(self, pool: Any) -> None:
+            self._pool = pool
+
+        def handle_request(self, request: Any) -> Any:
+            return send(request, primary=self._pool.handle_request)
+
+        def __exit__(self, *details: Any) -> None:
+            self._pool.__exit__(*details)
+
+    http._transport._pool = Pool(http._transport._pool)
+
+
+@pytest.mark.parametrize(
+    "replace", [replace_send, replace_handle_request, replace_pool], ids=lambda each: each.__name__
+)
+def test_a_client_with_a_failover_of_its_own_is_charged_once(
+    replace: Callable[..., None],
+) -> None:
+    with (
+        FaultServer(Fault("charged, then dropped", b"", charges=True)) as backup,
+        httpx.Client(**DEFAULT_HTTP) as http,
+    ):
+        original = http.send
+
+        def send(request: Any, primary: Callable[..., Any] = original, **options: Any) -> Any:
+            try:
+                return primary(request, **options)
+            except (httpx.ConnectError, httpcore.ConnectError) as first:
+                with suppress(httpx.HTTPError):
+                    httpx.post(backup.url, content=b"{}")
+                raise first
+
+        replace(http, send)
+        banana = NanoBanana(KEY, base_url=NOWHERE, http_client=http, clock=InstantClock())
+        with pytest.raises(api.SubmissionUnknown):
+            banana.generate("a cat")
+        assert backup.posts == 1
+
+
+@either
+def test_a_request_hook_that_moves_a_submission_to_another_transport_is_charged_once(
+    is_async: bool,
+) -> None:
+    charged = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        charged.append(request)
+        report = request.extensions["trace"]
+        raise httpx.ConnectError("the backup is down too") from httpcore.ConnectError(repr(report))
+
+    def move(request: httpx.Request) -> None:
+        request.url = httpx.URL("http://backup.example/")
+
+    with pytest.raises(api.SubmissionUnknown):
+        call(
+            NOWHERE,
+            is_async=is_async,
+            hooks={"request": move},
+            mounts={"http://backup.example": httpx.MockTransport(handle)},
+        )
+    assert len(charged) == 1
+
+
+# Interrupts that are errors of this package, or come twice.
+
+
+def test_an_error_of_a_signal_handler_does_not_hide_that_a_submission_may_be_charged(
+    join_workers: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = threading.Event()
+
+    def handler(*_: object) -> None:
+        raise api.APIConnectionError("the poll of task t-9 got no response", task_id="t-9")
+
+    def press() -> None:
+        assert received.wait(5)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    helper = threading.Thread(target=press)
+    helper.start()
+    try:
+        with FaultServer(HALF) as server, pytest.raises(api.SubmissionUnknown) as caught:
+            call(server.url, is_async=False, transport=WatchedTransport(received.set))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    helper.join()
+    assert caught.value.task_id == "t-1"
+    assert isinstance(caught.value.__cause__, api.APIConnectionError)
+    join_workers()
+
+
+def test_an_exchange_that_was_not_abandoned_may_still_leave() -> None:
+    exchange = Exchange(max_bytes=1)
+    assert not exchange.may_have_left
+    exchange.hand_over()
+    assert exchange.may_have_left
+    exchange.abandon(KeyboardInterrupt())
+    assert not exchange.may_have_left
+
+
+# What servers and hooks do to the id and the key.
+
+
+def test_a_hook_that_logs_wrongly_does_not_end_a_submission() -> None:
+    def log(_: httpx.Response) -> None:
+        logger = logging.getLogger("httpx")
+        logger.makeRecord("httpx", logging.INFO, "", 0, "status %d", ("Created",), None)
+        record = logging.LogRecord("httpx", logging.INFO, "", 0, "%d", ("Created",), None)
+        assert logger.filter(record)
+
+    with FaultServer(CREATED) as server:
+        assert call(server.url, is_async=False, hooks={"response": log}).id == "t-1"
+
+
+@pytest.mark.parametrize("escaped", [r"ab\/cd==", r"ab\u002Fcd=="])
+def test_an_escaped_id_in_a_response_that_breaks_off_is_read(escaped: str) -> None:
+    body = f'{{"taskId": "{escaped}", "sta'.encode()
+    fault = Fault("broken off", response(201, body, JSON, length=999), charges=True)
+    with FaultServer(fault) as server, pytest.raises(api.SubmissionUnknown) as caught:
+        call(server.url, is_async=False)
+    assert caught.value.task_id == "ab/cd=="
+
+
+@either
+@pytest.mark.parametrize(
+    "echo",
+    [
+        "".join(f"&#x{ord(char):x};" for char in KEY),
+        "".join(f"&#{ord(char)};" for char in KEY),
+        "".join(f"\\x{ord(char):02x}" for char in KEY),
+    ],
+)
+def test_a_key_that_is_escaped_like_a_script_or_a_page_is_redacted(
+    echo: str, is_async: bool
+) -> None:
+    fault = Fault("echo", response(400, f"bad key {echo}!".encode()))
+    with FaultServer(fault) as server, pytest.raises(api.BadRequestError) as caught:
+        call(server.url, is_async=is_async)
+    assert caught.value.body == "bad key [redacted]!"
+
+
+def test_a_key_that_a_response_breaks_off_in_is_redacted() -> None:
+    fault = Fault("echo", response(400, f"bad key {KEY[:-1]}".encode(), length=999))
+    with FaultServer(fault) as server, pytest.raises(api.BadRequestError) as caught:
+        call(server.url, is_async=False)
+    assert caught.value.body == "bad key [redacted]"
+
+
+@pytest.mark.parametrize("phase", [-1, float("nan"), "5"])
+def test_an_invalid_phase_of_a_timeout_is_a_configuration_error(phase: Any) -> None:
+    with pytest.raises(api.ConfigurationError, match="a timeout must be 0 or more seconds"):
+        NanoBanana(KEY, timeout=httpx.Timeout(phase))
+
+
+def test_no_thread_starts_once_the_interpreter_is_shutting_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+    with FaultServer(CREATED) as server, pytest.raises(api.APIConnectionError) as caught:
+        call(server.url, is_async=False)
+    assert "the interpreter is shutting down" in str(caught.value)
+    assert server.posts == 0

@@ -74,13 +74,7 @@ class AsyncNanoBanana(AsyncSubmitter):
     async def _submit(
         self, request: NanoImageDto | Mapping[str, object], *, check_images: bool = False
     ) -> AsyncTask:
-        settings = self._driver.settings
-        flow = _flows.submit(
-            request,
-            check_images=check_images,
-            max_retries=settings.max_retries,
-            clock=settings.clock,
-        )
+        flow = _flows.submit(request, check_images=check_images, settings=self._driver.settings)
         return AsyncTask(self._driver, await self._driver.run(flow))
 
     def task(self, task_id: str) -> AsyncTask:

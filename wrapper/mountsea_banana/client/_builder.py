@@ -7,6 +7,9 @@ import httpx
 from ._requests import APIRequest
 from ._settings import Settings
 
+# Taken when this module is imported: an instrumentation may replace it later.
+_BUILD = httpx.Client.build_request
+
 
 class RequestBuilder:
     """Builds requests as `httpx.Client.build_request` does, but submissions much faster.
@@ -35,10 +38,9 @@ class RequestBuilder:
     def _has_more_than_headers(self) -> bool:
         """Return whether the client may add anything else to a request."""
         http = self._http
-        is_overridden = (
-            getattr(http.build_request, "__func__", None) is not httpx.Client.build_request
-        )
-        return is_overridden or bool(http.cookies) or bool(http.params)
+        is_own = type(http) in (httpx.Client, httpx.AsyncClient)
+        method = getattr(http.build_request, "__func__", None)
+        return not is_own or method is not _BUILD or bool(http.cookies) or bool(http.params)
 
 
 def _copy(template: httpx.Request, content: bytes) -> httpx.Request:

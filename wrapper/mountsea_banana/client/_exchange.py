@@ -111,6 +111,7 @@ class Exchange:
         self._on_late_response = on_late_response
         self._lock = threading.Lock()
         self._is_observable = False
+        self._is_handed_over = False
         self._has_started = False
         self._has_left = False
         self._is_connecting = False
@@ -133,6 +134,8 @@ class Exchange:
         reported the error that the exchange ended with, or raised it or was interrupted in the
         middle of connecting.
         """
+        if self._is_handed_over and not (self._has_ended or self._is_abandoned):
+            return True  # an interrupt kept it from being abandoned
         if self._has_left or not self._has_started:
             return self._has_left
         if not self._is_observable:
@@ -158,6 +161,14 @@ class Exchange:
             if self._status_code is None:
                 return Failure(error or DeadlinePassed(), self.may_have_left)
             return RawResponse(self._status_code, self._headers, self.body, error)
+
+    def hand_over(self) -> None:
+        """Note that from now on, another thread may carry the exchange out."""
+        self._is_handed_over = True
+
+    def check(self, *, is_observable: bool) -> None:
+        """Note that the transport is another one than was thought, unless it `is_observable`."""
+        self._is_observable = self._is_observable and is_observable
 
     def start(self, *, is_observable: bool) -> None:
         """Note that the request is handed to a transport. Raises Abandoned if it must not be.

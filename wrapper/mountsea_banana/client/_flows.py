@@ -14,6 +14,7 @@ from . import _image_checks, _polling, _requests, _responses, _retries
 from ._exchange import Exchange, RawResponse
 from ._requests import APIRequest
 from ._responses import APIResponse
+from ._settings import Settings
 from ._snapshots import TaskSnapshot
 from ._steps import Call, Flow, Notify, Send, Sleep
 
@@ -29,14 +30,13 @@ def submit(
     request: NanoImageDto | Mapping[str, object],
     *,
     check_images: bool,
-    max_retries: int,
-    clock: Clock,
+    settings: Settings,
 ) -> Flow[str]:
     """Validate and submit a request; return the task id. Raises InvalidRequest."""
     checked = _requests.checked(request)
     if check_images:
         yield from check_image_urls(checked)
-    return (yield from create_task(checked, [], max_retries=max_retries, clock=clock))
+    return (yield from create_task(checked, [], settings=settings))
 
 
 def check_image_urls(checked: CheckedRequest) -> Flow[None]:
@@ -50,8 +50,7 @@ def create_task(
     checked: CheckedRequest,
     attempts: list[Exchange],
     *,
-    max_retries: int,
-    clock: Clock,
+    settings: Settings,
     before_retry: Callable[[], object] | None = None,
     on_late_task: Callable[[str], object] | None = None,
 ) -> Flow[str]:
@@ -63,7 +62,7 @@ def create_task(
     """
 
     def receive_late(response: RawResponse) -> None:
-        task_id = _responses.find_task_id(response.body)
+        task_id = settings.redact(_responses.find_task_id(response.body) or "")
         if task_id:
             _responses.log(f"an abandoned submission created task {task_id}: resume it by its id")
             if on_late_task:
@@ -73,8 +72,9 @@ def create_task(
         response = yield from _send(
             _requests.submission(checked),
             attempts,
-            max_retries=max_retries,
-            clock=clock,
+            max_retries=settings.max_retries,
+            clock=settings.clock,
+            redact=settings.redact,
             before_retry=before_retry,
             on_late_response=receive_late,
         )
@@ -82,13 +82,16 @@ def create_task(
     except errors.NanoBananaError:
         raise
     except BaseException as interrupt:
-        _note_submission(interrupt, attempts)
+        _note_submission(interrupt, attempts, settings)
         raise
 
 
-def _note_submission(interrupt: BaseException, attempts: Sequence[Exchange]) -> None:
+def _note_submission(
+    interrupt: BaseException, attempts: Sequence[Exchange], settings: Settings
+) -> None:
     """Note on what interrupts a submission whether it may have been charged; log it if so."""
-    task_id = _responses.find_task_id(attempts[-1].body) if attempts else None
+    body = attempts[-1].body if attempts else b""
+    task_id = settings.redact(_responses.find_task_id(body) or "")
     if task_id:
         note = f"a submission was interrupted, but created task {task_id}: resume it by its id"
     elif attempts and attempts[-1].may_have_left:
@@ -203,6 +206,7 @@ def _send(
     *,
     max_retries: int,
     clock: Clock,
+    redact: Callable[[str], str] = str,
     before_retry: Callable[[], object] | None = None,
     on_late_response: Callable[[RawResponse], None] | None = None,
 ) -> Flow[APIResponse]:
@@ -214,7 +218,14 @@ def _send(
     while True:
         exchange = Exchange(max_bytes=_responses.MAX_BYTES, on_late_response=on_late_response)
         attempts.append(exchange)
-        outcome = yield Send(request, exchange, None)
+        try:
+            outcome = yield Send(request, exchange, None)
+        except errors.NanoBananaError as error:
+            if request.is_submission and exchange.may_have_left:
+                # A signal handler raised it, and it says nothing about this submission.
+                task_id = redact(_responses.find_task_id(exchange.body) or "")
+                raise _responses.unknown_submission(error, task_id or None) from error
+            raise
         if isinstance(outcome, APIResponse) and outcome.is_success and not outcome.fault:
             return outcome  # before anything else can fail, the clock included
         delay = _retries.delay(

@@ -85,6 +85,7 @@ def send(
         try:
             receive()
         except Exception as caught:
+            exchange.check(is_observable=_is_observable(client, request))  # hooks may change it
             error = _settle(caught, request, exchange)
         except BaseException as caught:
             error = caught
@@ -95,6 +96,7 @@ def send(
 
     context = contextvars.copy_context()
     try:
+        exchange.hand_over()
         _threads.start(lambda: context.run(carry_out))
         if not done.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
             exchange.abandon(DeadlinePassed("the deadline passed"))
@@ -146,6 +148,7 @@ async def send_async(
         if limit.expired() and isinstance(caught, TimeoutError):
             error = DeadlinePassed("the deadline passed")
         else:
+            exchange.check(is_observable=_is_observable(client, request))  # hooks may change it
             error = _settle(caught, request, exchange)
     except BaseException as caught:
         error = caught
@@ -199,13 +202,34 @@ def _identity(step: Download) -> dict[str, str]:
     return {**step.headers, "Accept-Encoding": "identity"}
 
 
+# What an httpx client sends a request with. Whoever overrides one may send it in another way.
+_SENDING = (
+    "send",
+    "_send_handling_auth",
+    "_send_handling_redirects",
+    "_send_single_request",
+    "_transport_for_url",
+)
+
+
 def _is_observable(client: httpx.Client | httpx.AsyncClient, request: httpx.Request) -> bool:
-    """Return whether httpx's own transport sends a request: any other may have ways of its own."""
-    # httpx has no public name for this; without it, no transport counts as observable.
+    """Return whether only httpx's own code and httpcore's can send a request.
+
+    Any other client, transport or connection pool may have ways of its own.
+    """
+    base = httpx.Client if isinstance(client, httpx.Client) else httpx.AsyncClient
+    for name in _SENDING:
+        if getattr(type(client), name, None) is not getattr(base, name, None):
+            return False
+        if name in vars(client):
+            return False
+    # httpx has no public names for these; without them, no transport counts as observable.
     find = getattr(client, "_transport_for_url", None)
-    return find is not None and type(find(request.url)) in (
-        httpx.HTTPTransport,
-        httpx.AsyncHTTPTransport,
+    transport = find(request.url) if find else None
+    return (
+        type(transport) in (httpx.HTTPTransport, httpx.AsyncHTTPTransport)
+        and vars(transport).keys() <= {"_pool"}
+        and type(vars(transport).get("_pool")).__module__.startswith("httpcore")
     )
 
 

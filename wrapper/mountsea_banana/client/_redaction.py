@@ -26,6 +26,9 @@ _MODULES = (
     "mountsea_banana.client._threads",
 )
 
+_MIN_PART = 6
+"""Characters; a shorter beginning of a key tells nothing."""
+
 _current: ContextVar[list[Redactor]] = ContextVar("mountsea_banana_redactor", default=[])  # noqa: B039
 
 
@@ -41,6 +44,14 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         return self._pattern.sub("[redacted]", text) if self.is_in(text) else text
+
+    def truncated(self, text: str) -> str:
+        """Return a text without the key, whose beginning may be at the text's end."""
+        text = self(text)
+        for length in range(len(self._lower) - 1, _MIN_PART - 1, -1):
+            if text[-length:].lower() == self._lower[:length]:
+                return f"{text[:-length]}[redacted]"
+        return text
 
     def is_in(self, text: str) -> bool:
         """Return whether a text contains the key."""
@@ -74,17 +85,22 @@ class LogRedaction:
 
 
 def _forms(char: str) -> str:
-    r"""Return the pattern of a character: verbatim, after backslashes, as \u, %XX or in HTML."""
+    r"""Return the pattern of a character: verbatim, with backslashes, as \u, \x, %XX or in HTML."""
     # JSON in the repr of bytes has three backslashes before one.
     escape = r"\\{0,3}" if char in "\"'\\/" else ""
     forms = {re.escape(char), re.escape(html.escape(char))}
     plain = "|".join(escape + form for form in sorted(forms))
-    return rf"(?:{plain}|\\u{ord(char):04x}|%{ord(char):02x})"
+    code = ord(char)
+    return rf"(?:{plain}|\\u{code:04x}|\\x{code:02x}|%{code:02x}|&#0*(?:{code}|x0*{code:x});)"
 
 
 def _clean(record: logging.LogRecord) -> bool:
     for redact in _current.get():
-        if redact.is_in(message := record.getMessage()):
+        try:
+            message = record.getMessage()
+        except Exception:  # logging reports it, and the exchange must not end with it
+            return True
+        if redact.is_in(message):
             record.msg, record.args = redact(message), None
     return True
 

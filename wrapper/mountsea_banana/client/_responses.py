@@ -23,7 +23,7 @@ from ._redaction import Redactor
 MAX_BYTES = 8 * 1024 * 1024
 
 _logger = logging.getLogger("mountsea_banana")
-_TASK_ID = re.compile(r'"taskId"\s*:\s*"([^"\\]+)"')
+_TASK_ID = re.compile(r'"taskId"\s*:\s*("(?:[^"\\]|\\.)+")')
 _STATUS_ERRORS: Mapping[int, type[errors.APIStatusError]] = {
     400: errors.BadRequestError,
     401: errors.AuthenticationError,
@@ -71,7 +71,7 @@ def read_response(raw: RawResponse, redact: Redactor) -> APIResponse:
     original = _text(raw.body)
     document = _parse(original)
     task_id, is_wrapped = _find_task_id(document, original)
-    text = redact(original)
+    text = redact.truncated(original) if raw.fault else redact(original)
     if text != original:
         document = _parse(text)
         is_wrapped = _find_task_id(document, text)[1]
@@ -126,7 +126,7 @@ def _text(body: bytes) -> str:
 def _find_task_id(document: Any, text: str) -> tuple[str | None, bool]:
     """Return the task id, and whether the response is wrapped in `data`."""
     if document is None and (match := _TASK_ID.search(text)):
-        return match[1], False
+        document = {"taskId": _parse(match[1])}
     if not isinstance(document, Mapping):
         return None, False
     data = document.get("data")

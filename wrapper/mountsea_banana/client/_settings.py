@@ -126,9 +126,7 @@ def settings(
         raise ConfigurationError(f"allow_http must be True or False, not {shown(allow_http)}")
     return Settings(
         base_url=_check_base_url(base_url, allow_http=allow_http or allows_http()),
-        timeout=timeout
-        if isinstance(timeout, httpx.Timeout)
-        else httpx.Timeout(check_timeout(timeout)),
+        timeout=_check_phases(timeout),
         max_retries=max_retries,
         auth=BearerAuth(key),
         redact=Redactor(key),
@@ -142,6 +140,15 @@ def check_timeout(value: object) -> float:
     if seconds is None or not seconds >= 0:
         raise ConfigurationError(f"a timeout must be 0 or more seconds, not {shown(value)}")
     return seconds
+
+
+def _check_phases(timeout: float | httpx.Timeout) -> httpx.Timeout:
+    if not isinstance(timeout, httpx.Timeout):
+        return httpx.Timeout(check_timeout(timeout))
+    for phase in timeout.as_dict().values():
+        if phase is not None:
+            check_timeout(phase)
+    return timeout
 
 
 def check_poll_interval(value: object) -> float | None:

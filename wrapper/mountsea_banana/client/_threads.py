@@ -6,6 +6,7 @@ import collections
 import contextlib
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 
@@ -47,11 +48,13 @@ class _Worker(threading.Thread):
 
 def start(job: Callable[[], None]) -> None:
     """Run a job, which must not raise, in a thread. Raises CannotStart."""
+    if sys.is_finalizing():  # the idle workers are frozen
+        raise CannotStart("the interpreter is shutting down")
     try:
         worker = _idle.pop()
     except IndexError:
-        worker = _Worker()
         try:
+            worker = _Worker()
             worker.start()
         except RuntimeError as error:
             raise CannotStart(str(error)) from error

@@ -155,10 +155,9 @@ def _submit(store: Store, entry: Entry, checked: CheckedRequest, settings: Setti
         task_id = yield from _flows.create_task(
             checked,
             attempts,
-            max_retries=settings.max_retries,
-            clock=settings.clock,
+            settings=settings,
             before_retry=partial(_check_claim, store, entry),
-            on_late_task=partial(_accept_late, store, entry, settings),
+            on_late_task=partial(_accept_late, store, entry),
         )
     except BaseException as error:
         found = _task_id_in(error, attempts, settings)
@@ -203,8 +202,7 @@ def _check_claim(store: Store, entry: Entry) -> None:
         )
 
 
-def _accept_late(store: Store, entry: Entry, settings: Settings, task_id: str) -> None:
-    task_id = settings.redact(task_id)
+def _accept_late(store: Store, entry: Entry, task_id: str) -> None:
     try:
         store.accept(entry.claim, task_id)
     except Exception as error:  # nobody waits for it; the id is in the log
