@@ -30,6 +30,7 @@ from mountsea_banana.batch import (
     Report,
     Row,
     Submitted,
+    Waiting,
     Worklist,
 )
 from mountsea_banana.batch._pace import Pace
@@ -476,6 +477,8 @@ def test_pauses_grow_while_nothing_is_accepted() -> None:
 
 
 def test_a_row_that_another_process_submits_does_not_hold_up_the_others(jobs: Batch) -> None:
+    events: list[Event] = []
+
     async def main() -> tuple[Report, Report]:
         is_claimed, may_respond = asyncio.Event(), asyncio.Event()
 
@@ -484,6 +487,7 @@ def test_a_row_that_another_process_submits_does_not_hold_up_the_others(jobs: Ba
             await may_respond.wait()
 
         def release(event: Event) -> None:
+            events.append(event)
             if isinstance(event, Outcome) and event.key == "cat-3":
                 may_respond.set()
 
@@ -511,6 +515,9 @@ def test_a_row_that_another_process_submits_does_not_hold_up_the_others(jobs: Ba
 
     first, second = asyncio.run(main())
     assert (first.charged, second.charged) == (1, 2)
+    ends = [event.to_dict()["event"] for event in events if not isinstance(event, Submitted)]
+    assert ends == ["done", "done", "waiting", "done"]
+    assert Waiting(1) in events
     assert first.is_complete
     assert second.is_complete
     assert jobs.server.charged == 3

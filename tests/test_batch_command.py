@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from mountsea_banana import Clock, batch
-from mountsea_banana.batch import Draining, Outcome, Paused, Submitted
+from mountsea_banana.batch import Draining, Outcome, Paused, Submitted, Waiting
 from mountsea_banana.cli import main
 from mountsea_banana.cli._batch_display import Display
 from mountsea_banana.cli._screen import Screen
@@ -355,6 +355,17 @@ def test_a_warning_is_shown_as_a_line(run: Run, banana_server: MockServer) -> No
     cats(1)
     banana_server.plan = Plan(shows="dreaming")
     assert "warning: task " in run("jobs.jsonl").err
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_end_of_a_batch_that_was_killed_says_what_it_waits_for(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    with Display(9, Screen(is_quiet=True), as_json=as_json) as display:
+        display.show(Waiting(2))
+    output = capsys.readouterr()
+    assert output.out == ('{"event": "waiting", "rows": 2}\n' if as_json else "")
+    assert output.err.startswith("waiting: 2 rows are being submitted") != as_json
 
 
 @pytest.mark.parametrize(("submissions", "waits"), [(3, True), (0, False)])

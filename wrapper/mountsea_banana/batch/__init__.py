@@ -5,7 +5,7 @@ Needs the `ledger` extra.
 
 from ._contact_sheet import write_contact_sheet
 from ._errors import InvalidRows, UnreadableRows
-from ._outcomes import Draining, Event, Outcome, Paused, Report, Submitted
+from ._outcomes import Draining, Event, Outcome, Paused, Report, Submitted, Waiting
 from ._results import write_results
 from ._rows import BadRow, Row
 from ._run import Options, count_unpaid, run, run_async
@@ -24,6 +24,7 @@ __all__ = [
     "Row",
     "Submitted",
     "UnreadableRows",
+    "Waiting",
     "Worklist",
     "count_unpaid",
     "read",

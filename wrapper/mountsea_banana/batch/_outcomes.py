@@ -79,7 +79,18 @@ class Draining:
         return {"event": "draining", **asdict(self)}
 
 
-Event = Outcome | Submitted | Paused | Draining
+@frozen
+class Waiting:
+    """Only rows are left that another process submits, or submitted when it was killed."""
+
+    rows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as a JSON object."""
+        return {"event": "waiting", **asdict(self)}
+
+
+Event = Outcome | Submitted | Paused | Waiting | Draining
 
 
 @frozen

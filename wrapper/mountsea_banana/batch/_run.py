@@ -24,7 +24,7 @@ from mountsea_banana.ledger._store import is_free
 from ._failures import is_fatal, is_refusal, may_be_charged, outcome_of
 from ._interrupts import two_interrupts
 from ._keys import file_name
-from ._outcomes import Draining, Event, Outcome, Paused, Report, Submitted
+from ._outcomes import Draining, Event, Outcome, Paused, Report, Submitted, Waiting
 from ._pace import Pace
 from ._rows import Row
 from ._worklist import Worklist
@@ -128,7 +128,8 @@ class _Batch:
         self._again: deque[Row] = deque()
         """Rows that the server refused for now."""
         self._later: deque[Row] = deque()
-        """Rows that another process submits."""
+        """Rows that another process submits: they are waited for once the others have ended."""
+        self._is_last_turn = False
         self._in_flight: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()
         """Those in flight whose task is known: nothing is lost if they stop."""
@@ -179,8 +180,11 @@ class _Batch:
                 self._start(row)
             elif self._in_flight:
                 await self._change()  # it may have to start again
+            elif self._later and not self._is_last_turn:
+                self._is_last_turn = True
+                self._tell(Waiting(len(self._later)))
             elif self._later:
-                self._start(self._later.popleft(), is_last_turn=True)
+                self._start(self._later.popleft())
             else:
                 return
 
@@ -188,8 +192,8 @@ class _Batch:
     def _is_ending(self) -> bool:
         return self._is_interrupted or self._stopped is not None
 
-    def _start(self, row: Row, *, is_last_turn: bool = False) -> None:
-        task = asyncio.ensure_future(self._do(row, is_last_turn=is_last_turn))
+    def _start(self, row: Row) -> None:
+        task = asyncio.ensure_future(self._do(row))
         self._in_flight.add(task)
         task.add_done_callback(self._end)
 
@@ -220,13 +224,13 @@ class _Batch:
         self._stopped = self._stopped or reason
         self._changed.set()
 
-    async def _do(self, row: Row, *, is_last_turn: bool) -> None:
+    async def _do(self, row: Row) -> None:
         """Submit a row unless it is in the ledger, and save its image."""
         started = self._clock.monotonic()
         is_old = False
         try:
             entry = await asyncio.to_thread(self._look, row)
-            if entry and entry.state == "claimed" and not is_last_turn:
+            if entry and entry.state == "claimed" and not self._is_last_turn:
                 self._later.append(row)
                 return
             if self._is_ending:

@@ -62,6 +62,9 @@ class Display:
             case batch.Paused():
                 if not self._as_json:
                     self._message(f"for {event.seconds:.0f} s: {event.reason}", "paused")
+            case batch.Waiting():
+                if not self._as_json:
+                    self._screen.say(_waiting(event.rows), "waiting")
             case _:
                 self._screen.say(_draining(event.submissions), "interrupted")
         if self._as_json:
@@ -95,6 +98,13 @@ class Display:
             self._screen.say(text, kind)
         elif self._messages == MAX_MESSAGES + 1:
             self._screen.say("no further problems are shown; the results file has them all")
+
+
+def _waiting(rows: int) -> str:
+    return (
+        f"{rows} rows are being submitted by another process. If it was killed, they are in doubt "
+        "once its timeout has passed, which takes a few minutes"
+    )
 
 
 def _draining(submissions: int) -> str:
