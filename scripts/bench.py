@@ -63,18 +63,26 @@ def in_process() -> Row:
     )
     banana = NanoBanana(KEY, base_url=url, http_client=httpx.Client(transport=transport))
     body = NanoImageDto.from_dict(BODY)
-    with measure.thread_handing_over() as hand_over:
+
+    def post() -> object:
+        return http.post(url + PATH, json=BODY).json()
+
+    with measure.waiting_thread() as hand_over:
         sides = {
-            "bare httpx": lambda: http.post(url + PATH, json=BODY).json(),
+            "bare httpx": post,
             "generated client": lambda: nano_image.sync(client=generated, body=body),
             "NanoBanana": lambda: banana.submit(BODY),
-            "one hand-off between threads": hand_over,
+            "bare httpx in a waiting thread": lambda: hand_over(post),
+            "one hand-off between threads": lambda: hand_over(lambda: None),
         }
         samples = alternate({n: per_call(call, 10) for n, call in sides.items()}, rounds=300)
     row = Row("A submission in process, synchronous", "µs", samples)
-    own = row.fastest_ratio("NanoBanana") - row.fastest_ratio("one hand-off between threads")
+    own = row.fastest("NanoBanana") / row.fastest("bare httpx in a waiting thread")
     return Row(
-        row.title, row.unit, samples, f"The fastest NanoBanana without a hand-off: {own:.2f}"
+        row.title,
+        row.unit,
+        samples,
+        f"The fastest NanoBanana to the fastest in a thread: {own:.2f}",
     )
 
 

@@ -125,18 +125,19 @@ _bytecode = tempfile.TemporaryDirectory()
 
 
 @contextlib.contextmanager
-def thread_handing_over() -> Iterator[Callable[[], object]]:
-    """Yield a function that hands over to a waiting thread, and waits until that hands back."""
-    jobs: queue.SimpleQueue[bool] = queue.SimpleQueue()
+def waiting_thread() -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Yield a function that hands a job over to a waiting thread, and waits until it is done."""
+    jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
     done = threading.Lock()
     done.acquire()
 
     def work() -> None:
-        while jobs.get(timeout=60):
+        while job := jobs.get(timeout=60):
+            job()
             done.release()
 
-    def hand_over() -> None:
-        jobs.put(True)
+    def hand_over(job: Callable[[], object]) -> None:
+        jobs.put(job)
         done.acquire(timeout=60)
 
     thread = threading.Thread(target=work)
@@ -144,7 +145,7 @@ def thread_handing_over() -> Iterator[Callable[[], object]]:
     try:
         yield hand_over
     finally:
-        jobs.put(False)
+        jobs.put(None)
         thread.join()
 
 
