@@ -9,8 +9,9 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import dask
+import dask.config
 import pytest
 from distributed import Client, LocalCluster
 from mountsea_banana import NanoBananaError
@@ -33,7 +34,7 @@ def finish(job: str, location: str, folder: str) -> tuple[str, Path | NanoBanana
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch, banana_server: MockServer) -> Iterator[LocalCluster]:
+def cluster(monkeypatch: pytest.MonkeyPatch, banana_server: MockServer) -> Iterator[Any]:
     monkeypatch.setenv("MOUNTSEA_API_KEY", KEY)
     monkeypatch.setenv("MOUNTSEA_BASE_URL", banana_server.url)
     banana_server.plan = Plan(polls=1)
@@ -45,7 +46,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, banana_server: MockServer) -> Itera
         yield cluster
 
 
-def kill_workers(cluster: LocalCluster, server: MockServer, is_over: threading.Event) -> None:
+def kill_workers(cluster: Any, server: MockServer, is_over: threading.Event) -> None:
     for kills, charges in enumerate(KILLS):
         while server.charged < charges and not is_over.wait(0.02):
             pass
@@ -56,7 +57,7 @@ def kill_workers(cluster: LocalCluster, server: MockServer, is_over: threading.E
 
 @pytest.mark.filterwarnings("ignore")  # of Dask, about its own ports and processes
 def test_each_row_has_one_picture_that_was_paid_for_once(
-    cluster: LocalCluster,
+    cluster: Any,
     banana_server: MockServer,
     postgresql: str,
     tmp_path: Path,
