@@ -71,12 +71,14 @@ class Images:
 
         width, height = size(task.request)
         names = ("action", "model", "aspect_ratio", "resolution")
+        options = [task.request[name] for name in names if name in task.request]
         sources = self.sources(task) if depth else []
         return Drawing(
             width,
             height,
             hue=hashlib.sha256(task.id.encode()).digest()[0] % HUES,
             prompt=str(task.request.get("prompt", ""))[:2000],
-            caption=" · ".join(str(task.request[name]) for name in names if name in task.request),
+            # With the id, no two tasks have the same image, whatever their prompts are.
+            caption=" · ".join((*map(str, options), task.id[:8])),
             sources=tuple(self._describe(source, depth - 1) for source in sources),
         )
