@@ -42,6 +42,11 @@ def test_every_call_with_a_key_returns_the_task_of_the_first_and_only_the_first_
     assert banana_server.charged == 1
 
 
+def test_a_task_says_whether_its_call_has_paid(caller: Caller, ledger: Ledger) -> None:
+    assert caller.submit(ledger, then=lambda task: task.is_new)
+    assert not caller.submit(ledger, then=lambda task: task.is_new)
+
+
 @everywhere
 def test_another_process_gets_the_same_task(
     location: str, banana: NanoBanana, banana_server: MockServer

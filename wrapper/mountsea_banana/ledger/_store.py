@@ -261,6 +261,7 @@ class Store:
             return operation(connection)
 
     def _write(self, operation: Callable[[Connection], T]) -> T:
+        self._check_process()  # before the lock, which a thread of the parent may hold for ever
         if self._is_sqlite:
             return self._transactions.perform(operation)
         with self._begin() as connection:
@@ -272,11 +273,14 @@ class Store:
             yield connection
 
     def _connect(self, *, writes: bool = False) -> Connection:
+        self._check_process()
+        return self._engine.connect().execution_options(writes=writes)
+
+    def _check_process(self) -> None:
         if os.getpid() != self._pid:
             raise ConfigurationError(
                 "this ledger was opened before a fork: open one in each process"
             )
-        return self._engine.connect().execution_options(writes=writes)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

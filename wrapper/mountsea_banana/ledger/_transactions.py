@@ -30,8 +30,8 @@ class Transactions:
         An operation raises errors of this package only before it writes anything.
         """
         job = _Job(operation)
-        self._waiting.append(job)
         try:
+            self._waiting.append(job)
             with self._lock:
                 if not job.is_done:
                     self._commit(self._jobs(job))
