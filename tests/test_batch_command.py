@@ -350,6 +350,39 @@ def test_only_the_first_problems_are_shown(capsys: pytest.CaptureFixture[str]) -
     assert lines[-1] == "no further problems are shown; the results file has them all"
 
 
+def test_the_task_of_every_row_in_doubt_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display(100, Screen(), as_json=False) as display:
+        for number in range(30):
+            display.show(Outcome(number, "k", "in doubt", "t-1", error="task t-1 was created"))
+    assert capsys.readouterr().err.count("task t-1 was created") == 30
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "index.html"])
+def test_a_batch_does_not_replace_its_own_rows(
+    run: Run, banana_server: MockServer, name: str
+) -> None:
+    cats(1)
+    file = Path("jobs.jsonl").rename(name)
+    before = file.read_text()
+    result = run(name, "--output", ".")
+    assert (result.code, file.read_text(), banana_server.charged) == (2, before, 0)
+    assert "would replace its own rows" in result.err
+
+
+def test_ctrl_c_while_the_results_are_written_says_how_to_go_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    cats(1)
+    monkeypatch.setattr(batch, "write_results", interrupt)
+    result = run("jobs.jsonl")
+    assert result.code == 130
+    assert "interrupted: run the same command again" in result.err
+    assert "nothing was sent" not in result.err
+
+
 @pytest.mark.filterwarnings("always::mountsea_banana.ContractWarning")
 def test_a_warning_is_shown_as_a_line(run: Run, banana_server: MockServer) -> None:
     cats(1)

@@ -411,6 +411,23 @@ def test_a_task_id_that_arrives_during_a_release_wins(
             assert Caller(banana_server.url).submit(ledger) == "t-1"
 
 
+def test_a_process_that_was_suspended_until_its_key_was_released_sends_nothing(
+    caller: Caller, ledger: Ledger, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_claims_end(monkeypatch)
+    claim = Store.claim
+
+    def claim_and_sleep(store: Store, order: Any, *arguments: Any, **options: Any) -> Any:
+        entry = claim(store, order, *arguments, **options)
+        ledger.release(order.key)
+        return entry
+
+    monkeypatch.setattr(Store, "claim", claim_and_sleep)
+    with pytest.raises(LedgerError, match="was released before the request was sent"):
+        caller.submit(ledger)
+    assert banana_server.charged == 0
+
+
 def wait_for_lock(location: str) -> None:
     """Return when a transaction waits for another one."""
     with psycopg.connect(location, autocommit=True) as connection:

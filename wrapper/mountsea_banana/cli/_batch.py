@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from mountsea_banana import AsyncNanoBanana, NanoBananaError, batch
+from mountsea_banana import AsyncNanoBanana, ConfigurationError, NanoBananaError, batch
 from mountsea_banana.batch import Report, Worklist
 from mountsea_banana.ledger import Ledger
 
@@ -50,6 +51,7 @@ def run_batch(options: Options) -> int:
     """Run a batch, or count what it would pay for; return the exit code."""
     screen = Screen()
     try:
+        _check_files(options)
         source = sys.stdin.buffer if options.file == "-" else options.file
         with batch.read(source, skip_invalid=True) as rows:
             _say_invalid(rows, screen)
@@ -62,11 +64,30 @@ def run_batch(options: Options) -> int:
             client = AsyncNanoBanana(base_url=options.base_url, max_retries=0)
             with Ledger(options.location) as ledger:
                 report = _run(rows, ledger, client, options, screen)
-            return _finish(rows, report, options, screen)
+            return _finish(rows, report, options, screen, ledger.location)
     except NanoBananaError as error:
         for sentence in explain(error):
             screen.say(sentence, "error")
         return BAD_USE
+    except KeyboardInterrupt:
+        screen.say("run the same command again: no row is paid for twice", "interrupted")
+        return INTERRUPTED
+
+
+def _check_files(options: Options) -> None:
+    """Raise ConfigurationError if the batch would write over its own input."""
+    for file in (_results_file(options), Path(options.output) / "index.html"):
+        with contextlib.suppress(OSError):
+            if file.samefile(options.file):
+                raise ConfigurationError(
+                    f"the batch would replace its own rows in {options.file}: pass another folder "
+                    "as --output"
+                )
+
+
+def _results_file(options: Options) -> Path:
+    name = "results.csv" if options.file.lower().endswith(".csv") else "results.jsonl"
+    return Path(options.output) / name
 
 
 def _say_invalid(rows: Worklist, screen: Screen) -> None:
@@ -106,11 +127,11 @@ def _run(
         )
 
 
-def _finish(rows: Worklist, report: Report, options: Options, screen: Screen) -> int:
+def _finish(rows: Worklist, report: Report, options: Options, screen: Screen, location: str) -> int:
     """Write the results, show the report, and return the exit code."""
     code = exit_code(report)
     folder = Path(options.output)
-    results = folder / ("results.csv" if options.file.lower().endswith(".csv") else "results.jsonl")
+    results = _results_file(options)
     sheet = None
     try:
         batch.write_results(rows, results)
@@ -125,7 +146,7 @@ def _finish(rows: Worklist, report: Report, options: Options, screen: Screen) ->
         screen.table("rows", {**report.states, "charged now": report.charged})
     if report.stopped:
         screen.say(report.stopped, "stopped")
-    _say_doubts(rows, options, screen)
+    _say_doubts(rows, location, screen)
     if report.states["not started"] or report.states["running"]:
         screen.say("to finish what is left, run the same command again: no row is paid for twice")
     if sheet:
@@ -135,7 +156,7 @@ def _finish(rows: Worklist, report: Report, options: Options, screen: Screen) ->
     return code
 
 
-def _say_doubts(rows: Worklist, options: Options, screen: Screen) -> None:
+def _say_doubts(rows: Worklist, location: str, screen: Screen) -> None:
     """Name every row that may have been charged without a known task, and say what to do."""
     if not rows.states["in doubt"]:
         return
@@ -144,7 +165,7 @@ def _say_doubts(rows: Worklist, options: Options, screen: Screen) -> None:
             screen.say(f"{outcome.key} (line {outcome.number})", "in doubt")
     screen.say(
         "these may have been charged, so they are not sent again. Check your account, then settle "
-        f"or release each key in the ledger {shlex.quote(options.location)}"
+        f"or release each key in the ledger {shlex.quote(location)}"
     )
 
 

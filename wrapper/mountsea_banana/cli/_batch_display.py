@@ -75,8 +75,13 @@ class Display:
     def _end_row(self, outcome: batch.Outcome) -> None:
         self._ended += 1
         self._failed += outcome.state in ("failed", "in doubt")
-        if outcome.error and not self._as_json:
-            self._message(f"{outcome.key} (line {outcome.number}): {outcome.error}", outcome.state)
+        if not outcome.error or self._as_json:
+            return
+        text = f"{outcome.key} (line {outcome.number}): {outcome.error}"
+        if outcome.state == "in doubt" and outcome.task_id:
+            self._screen.say(text, outcome.state)  # perhaps the only record of a paid task
+        else:
+            self._message(text, outcome.state)
 
     def _progress(self) -> None:
         counts = f"{self._charged:,} charged, {self._failed:,} failed"

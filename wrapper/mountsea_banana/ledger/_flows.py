@@ -152,6 +152,7 @@ def _submit(store: Store, entry: Entry, checked: CheckedRequest, settings: Setti
     """Submit a request under a claim; record what comes of it."""
     attempts: list[Exchange] = []
     try:
+        yield Call(partial(_check_unreleased, store, entry))
         task_id = yield from _flows.create_task(
             checked,
             attempts,
@@ -200,6 +201,13 @@ def _check_claim(store: Store, entry: Entry) -> None:
             f"the claim on the key {entry.key!r} has ended before the request was accepted; "
             "nothing was charged"
         )
+
+
+def _check_unreleased(store: Store, entry: Entry) -> None:
+    """Raise LedgerError if a person released the key while this process was suspended."""
+    current = store.read(entry.claim)
+    if current is None or current.state == "released":
+        raise LedgerError(f"the key {entry.key!r} was released before the request was sent")
 
 
 def _accept_late(store: Store, entry: Entry, task_id: str) -> None:

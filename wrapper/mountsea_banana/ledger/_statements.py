@@ -28,11 +28,10 @@ class Statements:
         order = (submissions.c.claimed_at, submissions.c.key, submissions.c.attempt)
         self.oldest_first = sql.select(*columns).order_by(*order)
         self.newest_first = sql.select(*columns).order_by(*(each.desc() for each in order))
-        self.latest = (
-            sql.select(*columns).where(has_key).order_by(submissions.c.attempt.desc()).limit(1)
-        )
-        self.locked = self.latest.with_for_update()
-        """The same; on a server, nobody else changes the row until the transaction ends."""
+        last_first = sql.select(*columns).where(has_key).order_by(submissions.c.attempt.desc())
+        self.latest = last_first.limit(1)
+        self.locked = last_first.with_for_update()
+        """All of a key; on a server, nobody else changes them until the transaction ends."""
         has_task = submissions.c.task_id == sql.bindparam("of_task")
         self.of_task = self.oldest_first.where(has_task)
         self.of_claim = sql.select(*columns).where(has_claim)

@@ -228,9 +228,8 @@ class Store:
             connection.execute(ADVISORY_LOCK)
         _schema.migrate(connection)
 
-    def _latest(self, connection: Connection, key: str, *, locks: bool = False) -> Entry | None:
-        statement = self._statements.locked if locks else self._statements.latest
-        found = _entries(connection.execute(statement, {"of_key": key}))
+    def _latest(self, connection: Connection, key: str) -> Entry | None:
+        found = _entries(connection.execute(self._statements.latest, {"of_key": key}))
         return found[0] if found else None
 
     def _of_claim(self, connection: Connection, claim: str) -> Entry | None:
@@ -238,12 +237,14 @@ class Store:
         return found[0] if found else None
 
     def _in_doubt(self, connection: Connection, key: str) -> Entry:
-        entry = self._latest(connection, key, locks=True)  # its task id may arrive meanwhile
-        if entry is None:
+        # Locked, as a task id may arrive meanwhile.
+        found = _entries(connection.execute(self._statements.locked, {"of_key": key}))
+        if not found:
             raise LedgerError(f"the ledger {self.name!r} has no key {key!r}")
-        if entry.state != "in doubt":
-            raise LedgerError(f"the key {key!r} is not in doubt: it is {entry.state}")
-        return entry
+        for entry in found:  # a submission from before a release can be in doubt as well
+            if entry.state == "in doubt":
+                return entry
+        raise LedgerError(f"the key {key!r} is not in doubt: it is {found[0].state}")
 
     def _reaches(self, connection: Connection, limit: int) -> bool:
         """Return whether the ledger has `limit` submissions that were or may have been charged."""
