@@ -325,6 +325,17 @@ def test_a_missing_library_names_its_extra_before_anything_is_sent(
     assert banana_server.charged == 0
 
 
+def test_a_missing_ledger_library_names_the_extra_of_the_command_line(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("mountsea_banana.ledger.Ledger", raising=False)
+    monkeypatch.setitem(sys.modules, "mountsea_banana.ledger._ledger", None)
+    outcome = run("generate", "a cat", url=banana_server.url)
+    assert outcome.code == 2
+    assert "is missing: pip install 'mountsea-banana[cli]'" in outcome.err
+    assert banana_server.charged == 0
+
+
 def test_a_missing_database_library_names_the_extra_and_no_ledger_needs_none(
     run: Run, banana_server: MockServer
 ) -> None:

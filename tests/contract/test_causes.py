@@ -155,3 +155,8 @@ def test_a_common_property_of_several_violated_rules_is_the_cause() -> None:
         return rules(case) and case.features.get("model") == "absent"
 
     assert causes_of(accepted=wrong) == ["accepted model = absent"]
+
+
+def test_many_variants_of_malformed_bodies_are_one_cause() -> None:
+    found = causes_of(accepted=lambda case: case.check == "malformed bodies")
+    assert "accepted malformed bodies: several variants" in found

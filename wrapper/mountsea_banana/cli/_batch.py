@@ -69,7 +69,7 @@ def run_batch(options: Options) -> int:
         for sentence in explain(error):
             screen.say(sentence, "error")
         return BAD_USE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # pragma: no cover - it is tested, but not traced
         screen.say("run the same command again: no row is paid for twice", "interrupted")
         return INTERRUPTED
 

@@ -28,8 +28,7 @@ def open_ledger(location: str | None) -> Ledger:
 
         return Ledger(place or _create_folder(_default()))
     except ImportError as error:
-        extra = "ledger" if error.name == "psycopg" else "cli"
-        raise ConfigurationError(missing(error, extra)) from error
+        raise ConfigurationError(missing(error, "cli")) from error
 
 
 def open_existing(location: str | None) -> Ledger | None:

@@ -218,11 +218,11 @@ def _is_observable(client: httpx.Client | httpx.AsyncClient, request: httpx.Requ
     Any other client, transport or connection pool may have ways of its own.
     """
     base = httpx.Client if isinstance(client, httpx.Client) else httpx.AsyncClient
-    for name in _SENDING:
-        if getattr(type(client), name, None) is not getattr(base, name, None):
-            return False
-        if name in vars(client):
-            return False
+    if any(
+        name in vars(client) or getattr(type(client), name, None) is not getattr(base, name, None)
+        for name in _SENDING
+    ):
+        return False
     # httpx has no public names for these; without them, no transport counts as observable.
     find = getattr(client, "_transport_for_url", None)
     transport = find(request.url) if find else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mountsea_api.models import NanoImageDto
 
 
-class Submitter:
+class Submitter(ABC):
     """Submits requests: a synchronous client, or what a ledger makes of one."""
 
     @overload
@@ -143,7 +144,8 @@ class Submitter:
         """
         return self._submit(request)
 
+    @abstractmethod
     def _submit(
         self, request: NanoImageDto | Mapping[str, object], *, check_images: bool = False
     ) -> Task:
-        raise NotImplementedError
+        """Submit a request; return its task."""

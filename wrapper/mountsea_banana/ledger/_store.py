@@ -123,7 +123,7 @@ class Store:
                 return self._write(insert)
             except LedgerError as error:
                 # Another process was faster, which only PostgreSQL lets happen.
-                if not isinstance(error.__cause__, IntegrityError):
+                if not isinstance(error.__cause__, IntegrityError):  # pragma: no branch
                     raise
 
     def read(self, claim: str) -> Entry | None:
