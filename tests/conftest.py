@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from mountsea_banana import Clock, InstantClock
+from mountsea_banana import Clock, ConfigurationError, InstantClock
 from mountsea_banana.cli import main
 
 if TYPE_CHECKING:
@@ -26,6 +26,28 @@ if TYPE_CHECKING:
     from mountsea_banana.ledger import Ledger
 
 KEY = "test-token"
+
+
+def error_in_a_forked_child(
+    call: Callable[[], object], close: Callable[[], object] = lambda: None
+) -> str:
+    """Return the text of the ConfigurationError that a call raises in a child, which `close`s."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            call()
+            message = "no error"
+        except ConfigurationError as error:
+            message = str(error)
+        close()
+        os.write(writer, message.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        message = pipe.read()
+    os.waitpid(child, 0)
+    return message
 
 
 @pytest.fixture(scope="session", autouse=True)

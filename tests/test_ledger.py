@@ -19,7 +19,7 @@ from mountsea_banana import AsyncNanoBanana, InstantClock, NanoBanana
 from mountsea_banana.ledger import CostLimitReached, InDoubt, KeyConflict, Ledger
 from mountsea_banana.mock import MockServer, Plan
 
-from tests.conftest import KEY
+from tests.conftest import KEY, error_in_a_forked_child
 from tests.ledgers import Caller, Gate, everywhere
 
 
@@ -411,19 +411,6 @@ def test_a_ledger_opened_before_a_fork_raises_a_configuration_error_in_the_child
 ) -> None:
     caller = Caller(banana_server.url)
     task_id = caller.submit(ledger)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            ledger.find("cat")
-            message = "no error"
-        except api.ConfigurationError as error:
-            message = str(error)
-        ledger.close()
-        os.write(writer, message.encode())
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        assert "before a fork" in pipe.read()
-    os.waitpid(child, 0)
+    message = error_in_a_forked_child(lambda: ledger.find("cat"), ledger.close)
+    assert "before a fork" in message
     assert caller.submit(ledger) == task_id

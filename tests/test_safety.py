@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from tests.conftest import KEY
+from tests.conftest import KEY, error_in_a_forked_child
 from tests.faults import Fault, FaultServer, response
 from tests.test_images import PNG
 
@@ -153,20 +152,8 @@ def test_many_threads_submit_each_task_once(banana_server: MockServer) -> None:
 def test_a_client_created_before_a_fork_raises_a_configuration_error_in_the_child(
     banana: NanoBanana,
 ) -> None:
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            banana.generate("a cat")
-            message = "no error"
-        except api.ConfigurationError as error:
-            message = str(error)
-        os.write(writer, message.encode())
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        assert "before a fork" in pipe.read()
-    os.waitpid(child, 0)
+    message = error_in_a_forked_child(lambda: banana.generate("a cat"))
+    assert "before a fork" in message
     assert banana.generate("a cat").id
 
 

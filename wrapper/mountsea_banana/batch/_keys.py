@@ -29,14 +29,14 @@ class Keys:
 
         Identical rows are counted, as each is a picture of its own.
         """
-        content = _hash(draft.canonical)
         self._database.execute(
-            "INSERT INTO seen VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1", [content]
+            "INSERT INTO seen VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1",
+            [draft.digest],
         )
         query = "SELECT count FROM seen WHERE content = ?"
-        (ordinal,) = self._database.execute(query, [content]).fetchone()
+        (ordinal,) = self._database.execute(query, [draft.digest]).fetchone()
         # If this changed, rows that are in a ledger would be paid for again.
-        key = f"{_slug(draft.prompt)}-{content[:8].hex()}".lstrip("-")
+        key = f"{_slug(draft.prompt)}-{draft.digest[:8].hex()}".lstrip("-")
         return key if ordinal == 1 else f"{key}-{ordinal}"
 
     def claim(self, key: str, draft: Draft, number: int) -> int | None:
@@ -44,13 +44,12 @@ class Keys:
 
         Returns 0 if that row has the same request.
         """
-        content = _hash(draft.canonical)
         query = "SELECT content, number FROM keys WHERE key = ?"
         found = self._database.execute(query, [key]).fetchone()
         if found is None:
-            self._database.execute("INSERT INTO keys VALUES (?, ?, ?)", [key, content, number])
+            self._database.execute("INSERT INTO keys VALUES (?, ?, ?)", [key, draft.digest, number])
             return None
-        return 0 if found[0] == content else int(found[1])
+        return 0 if found[0] == draft.digest else int(found[1])
 
 
 def file_name(key: str) -> str:
@@ -64,10 +63,6 @@ def file_name(key: str) -> str:
     stem = re.sub(r"\.(?:avif|gif|jpe?g|png|webp)$", "", key, flags=re.IGNORECASE)
     stem = re.sub(r"[^A-Za-z0-9-]+", "_", stem)[:80].strip("_-") or "image"
     return f"{stem}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-
-
-def _hash(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()[:16]
 
 
 def _slug(prompt: str) -> str:

@@ -44,50 +44,41 @@ class Outcome:
 
 
 @frozen
-class Submitted:
+class _Happened:
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as a JSON object."""
+        return {"event": type(self).__name__.lower(), **asdict(self)}
+
+
+@frozen
+class Submitted(_Happened):
     """A row was submitted, and charged."""
 
     number: int
     key: str
     task_id: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the event as a JSON object."""
-        return {"event": "submitted", **asdict(self)}
-
 
 @frozen
-class Paused:
+class Paused(_Happened):
     """The server refused a row for now: no other is submitted for some seconds."""
 
     seconds: float
     reason: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the event as a JSON object."""
-        return {"event": "paused", **asdict(self)}
-
 
 @frozen
-class Draining:
+class Draining(_Happened):
     """Ctrl-C was pressed: no more rows are started, and these submissions are waited for."""
 
     submissions: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the event as a JSON object."""
-        return {"event": "draining", **asdict(self)}
-
 
 @frozen
-class Waiting:
+class Waiting(_Happened):
     """Only rows are left that another process submits, or submitted when it was killed."""
 
     rows: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the event as a JSON object."""
-        return {"event": "waiting", **asdict(self)}
 
 
 Event = Outcome | Submitted | Paused | Waiting | Draining

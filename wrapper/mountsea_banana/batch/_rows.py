@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import json
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,8 +55,8 @@ class Draft:
     key: str | None
     request: str
     """The JSON of the request body."""
-    canonical: bytes
-    """The same, whatever the order of its fields."""
+    digest: bytes
+    """A hash of the request body, whatever the order of its fields."""
     prompt: str
     problems: tuple[str, ...]
 
@@ -85,8 +85,8 @@ class Draft:
             problems.append(str(error))
         if problems:
             return cls._bad(*problems)
-        canonical = json.dumps(checked.body, sort_keys=True, separators=(",", ":"))
-        return cls(key, checked.content.decode(), canonical.encode(), str(body["prompt"]), ())
+        digest = hashlib.sha256(checked.canonical).digest()[:16]
+        return cls(key, checked.content.decode(), digest, str(body["prompt"]), ())
 
     @classmethod
     def _bad(cls, *problems: str) -> Draft:

@@ -132,8 +132,7 @@ class AsyncTask:
         return self._result(await self._driver.run(flow, notify))
 
     def _fetching(self) -> Flow[TaskSnapshot]:
-        settings = self._driver.settings
-        return _flows.fetch(self._id, max_retries=settings.max_retries, clock=settings.clock)
+        return _flows.fetch(self._id, settings=self._driver.settings)
 
     def _waiting(self, *, timeout: float, poll_interval: float | None) -> Flow[TaskSnapshot]:
         return _flows.wait(

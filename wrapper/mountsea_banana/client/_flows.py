@@ -62,7 +62,7 @@ def create_task(
     """
 
     def receive_late(response: RawResponse) -> None:
-        task_id = settings.redact(_responses.find_task_id(response.body) or "")
+        task_id = _responses.find_task_id(response.body, settings.redact)
         if task_id:
             _responses.log(f"an abandoned submission created task {task_id}: resume it by its id")
             if on_late_task:
@@ -72,9 +72,7 @@ def create_task(
         response = yield from _send(
             _requests.submission(checked),
             attempts,
-            max_retries=settings.max_retries,
-            clock=settings.clock,
-            redact=settings.redact,
+            settings=settings,
             before_retry=before_retry,
             on_late_response=receive_late,
         )
@@ -91,7 +89,7 @@ def _note_submission(
 ) -> None:
     """Note on what interrupts a submission whether it may have been charged; log it if so."""
     body = attempts[-1].body if attempts else b""
-    task_id = settings.redact(_responses.find_task_id(body) or "")
+    task_id = _responses.find_task_id(body, settings.redact)
     if task_id:
         note = f"a submission was interrupted, but created task {task_id}: resume it by its id"
     elif attempts and attempts[-1].may_have_left:
@@ -106,10 +104,10 @@ def _note_submission(
     _responses.log(note)
 
 
-def fetch(task_id: str, *, max_retries: int, clock: Clock) -> Flow[TaskSnapshot]:
+def fetch(task_id: str, *, settings: Settings) -> Flow[TaskSnapshot]:
     """Poll a task once."""
     request = _requests.poll(task_id)
-    response = yield from _send(request, [], max_retries=max_retries, clock=clock)
+    response = yield from _send(request, [], settings=settings)
     return TaskSnapshot(task_id, *_responses.read_result(response, task_id))
 
 
@@ -204,9 +202,7 @@ def _send(
     request: APIRequest,
     attempts: list[Exchange],
     *,
-    max_retries: int,
-    clock: Clock,
-    redact: Callable[[str], str] = str,
+    settings: Settings,
     before_retry: Callable[[], object] | None = None,
     on_late_response: Callable[[RawResponse], None] | None = None,
 ) -> Flow[APIResponse]:
@@ -214,6 +210,7 @@ def _send(
 
     `attempts` holds the exchange that is under way, and none during a pause.
     """
+    clock = settings.clock
     attempt = 0
     while True:
         exchange = Exchange(max_bytes=_responses.MAX_BYTES, on_late_response=on_late_response)
@@ -223,15 +220,15 @@ def _send(
         except errors.NanoBananaError as error:
             if request.is_submission and exchange.may_have_left:
                 # A signal handler raised it, and it says nothing about this submission.
-                task_id = redact(_responses.find_task_id(exchange.body) or "")
-                raise _responses.unknown_submission(error, task_id or None) from error
+                task_id = _responses.find_task_id(exchange.body, settings.redact)
+                raise _responses.unknown_submission(error, task_id) from error
             raise
         if isinstance(outcome, APIResponse) and outcome.is_success and not outcome.fault:
             return outcome  # before anything else can fail, the clock included
         delay = _retries.delay(
             outcome, request, attempt=attempt, jitter=clock.jitter(), now=clock.wall()
         )
-        if delay is None or attempt == max_retries:
+        if delay is None or attempt == settings.max_retries:
             return _retries.settle(outcome, request, now=clock.wall())
         attempts.clear()
         yield Sleep(delay)

@@ -113,10 +113,11 @@ def _parse_int(digits: str) -> float:
 _decoder = json.JSONDecoder(parse_int=_parse_int)
 
 
-def find_task_id(body: bytes) -> str | None:
-    """Return the task id in a response body, complete or not."""
+def find_task_id(body: bytes, redact: Redactor) -> str | None:
+    """Return the task id in a response body, complete or not, without the key."""
     text = _text(body)
-    return _find_task_id(_parse(text), text)[0]
+    task_id = _find_task_id(_parse(text), text)[0]
+    return task_id and redact(task_id)
 
 
 def _text(body: bytes) -> str:

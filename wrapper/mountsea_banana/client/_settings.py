@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Generator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import httpx
 from attrs import field, frozen
@@ -116,10 +116,7 @@ def settings(
     key = _check_key(os.environ.get("MOUNTSEA_API_KEY") if api_key is None else api_key)
     if base_url is None:
         base_url = os.environ.get("MOUNTSEA_BASE_URL") or DEFAULT_BASE_URL
-    if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
-        raise ConfigurationError(
-            f"max_retries must be an integer of 0 or more, not {shown(max_retries)}"
-        )
+    max_retries = check_count("max_retries", max_retries)
     if clock is not None and not isinstance(clock, Clock):
         raise ConfigurationError(f"clock must be a Clock, not {shown(clock)}")
     if not isinstance(allow_http, bool):
@@ -169,9 +166,20 @@ def check_poll_interval(value: object) -> float | None:
 
 def check_max_bytes(value: object) -> int:
     """Return a size limit in bytes. Raises ConfigurationError."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if _is_count(value):
         return value
     raise ConfigurationError(f"max_bytes must be 0 or more bytes, not {shown(value)}")
+
+
+def check_count(name: str, value: object) -> int:
+    """Return an argument that counts something. Raises ConfigurationError."""
+    if _is_count(value):
+        return value
+    raise ConfigurationError(f"{name} must be an integer of 0 or more, not {shown(value)}")
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def check_callback(value: object) -> None:

@@ -131,8 +131,7 @@ class Task:
         return self._result(self._driver.run(flow, notify))
 
     def _fetching(self) -> Flow[TaskSnapshot]:
-        settings = self._driver.settings
-        return _flows.fetch(self._id, max_retries=settings.max_retries, clock=settings.clock)
+        return _flows.fetch(self._id, settings=self._driver.settings)
 
     def _waiting(self, *, timeout: float, poll_interval: float | None) -> Flow[TaskSnapshot]:
         return _flows.wait(

@@ -35,9 +35,8 @@ class Order:
     @classmethod
     def of(cls, key: str, checked: CheckedRequest, base_url: str, account: str) -> Self:
         """Return the order for a valid request."""
-        canonical = json.dumps(checked.body, sort_keys=True, separators=(",", ":"))
         # The number is the version of this recipe.
-        fingerprint = "1:" + hashlib.sha256(canonical.encode()).hexdigest()
+        fingerprint = "1:" + hashlib.sha256(checked.canonical).hexdigest()
         return cls(key, checked.content.decode(), fingerprint, base_url, account)
 
     def differences(self, other: Order) -> dict[str, tuple[str, str]]:

@@ -223,8 +223,7 @@ def _task_id_in(
     """Return the id of the task that a submission created although it ended with an error."""
     if isinstance(error, errors.NanoBananaError):
         return error.task_id if isinstance(error, errors.SubmissionUnknown) else None
-    task_id = _responses.find_task_id(attempts[-1].body) if attempts else None
-    return task_id and settings.redact(task_id)
+    return _responses.find_task_id(attempts[-1].body, settings.redact) if attempts else None
 
 
 def _may_be_charged(error: BaseException, attempts: Sequence[Exchange]) -> bool:
@@ -257,10 +256,7 @@ def fetch(record: Record) -> Flow[TaskSnapshot]:
 
 
 def _poll(record: Record) -> Flow[TaskSnapshot]:
-    settings = record.settings
-    snapshot = yield from _flows.fetch(
-        record.task_id, max_retries=settings.max_retries, clock=settings.clock
-    )
+    snapshot = yield from _flows.fetch(record.task_id, settings=record.settings)
     if snapshot.is_final:
         yield Call(partial(_keep, record, snapshot))
     return snapshot

@@ -13,7 +13,7 @@ from mountsea_banana._shared.text import is_utf8, shown
 from mountsea_banana.client import _requests
 from mountsea_banana.client._client import NanoBanana
 from mountsea_banana.client._errors import ConfigurationError
-from mountsea_banana.client._settings import reject_pickle
+from mountsea_banana.client._settings import check_count, reject_pickle
 
 from ._entries import Entry, State
 from ._errors import InDoubt, LedgerError
@@ -108,7 +108,8 @@ class Ledger:
         that something may have been charged. Raises ConfigurationError for an unusable argument.
         """
         check_key(key)
-        _check_max_cost(max_cost)
+        if max_cost is not None:
+            check_count("max_cost", max_cost)
         if isinstance(client, NanoBanana):
             return Once(
                 self._store, key, client._driver, retry_failed=retry_failed, max_cost=max_cost
@@ -181,13 +182,6 @@ class Ledger:
 
     def __reduce__(self) -> tuple[Any, ...]:
         reject_pickle(self)
-
-
-def _check_max_cost(value: object) -> None:
-    """Raise ConfigurationError if `max_cost` cannot be one."""
-    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if value is not None and not is_number:
-        raise ConfigurationError(f"max_cost must be an integer of 0 or more, not {shown(value)}")
 
 
 def check_key(key: object) -> str:

@@ -98,11 +98,10 @@ class Store:
 
         def insert(connection: Connection) -> Entry:
             latest = self._latest(connection, order.key)
-            if latest and latest.state != "released":
-                if not is_free(latest, retry_failed=retry_failed):
-                    return latest
-                if latest.order.differences(order):
-                    return latest
+            if latest and not is_free(latest, retry_failed=retry_failed):
+                return latest
+            if latest and latest.state != "released" and latest.order.differences(order):
+                return latest  # only a released key may be used for something else
             if max_cost is not None and self._reaches(connection, max_cost):
                 raise CostLimitReached(max_cost)
             row = {

@@ -32,6 +32,14 @@ class CheckedRequest:
     violations: list[Violation]
     """Every violation in the request."""
 
+    @property
+    def canonical(self) -> bytes:
+        """The JSON of the request body, whatever the order of its fields.
+
+        Ledgers and batches recognise a request by it: if it changed, they would pay again.
+        """
+        return json.dumps(self.body, sort_keys=True, separators=(",", ":")).encode()
+
 
 def check_request(request: NanoImageDto | Mapping[str, object]) -> list[Violation]:
     """Return every violation in `request`, of the types in the spec and of the rules in its prose.
