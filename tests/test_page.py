@@ -65,10 +65,11 @@ def form(http: httpx.Client, server: MockServer) -> dict[str, Any]:
 def test_the_state_is_sent_at_once_and_whenever_it_changes(
     http: httpx.Client, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_page, "INTERVAL", 0.001)
+    monkeypatch.setattr(_page, "INTERVAL", 0)
     banana_server.plan = Plan(advances="time", seconds=60)
     with httpx.Client(trust_env=False) as other, events(other, banana_server) as states:
         assert next(states)["tasks"] == []
+        http.get(banana_server.url)  # changes nothing, so no state is sent
         task_id = submit(http, banana_server, "a cat")
         latest = next(states)
         assert latest["charged"] == 1
