@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench browser build chaos check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin servers setup soak spec-diff test typecheck unit update-spec
+.PHONY: bench browser build chaos check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin recording servers setup soak spec-diff test typecheck unit update-spec
 
 PYTHON ?= python3
 VENV := .venv
@@ -94,6 +94,9 @@ bench: $(READY) ## measure the client, the mock and the contract tests beside wh
 docs: $(READY) ## build the documentation site in build/docs, without network access
 	@$(VENV)/bin/sphinx-build --quiet --fail-on-warning -d build/doctrees docs build/docs
 	@echo "docs: open build/docs/index.html"
+
+recording: $(READY) ## record the terminal session that README.md shows
+	@$(RUN) scripts/record.py
 
 build: $(READY) ## build the wheel and the sdist in dist/
 	@$(RUN) -m build --no-isolation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import os
 import re
 import shutil
@@ -21,6 +22,8 @@ import mountsea_banana.mock
 import pytest
 from mountsea_banana.mock import MockServer, Plan
 from mountsea_banana.rules import _rules
+
+from scripts import record
 
 from .conftest import KEY
 
@@ -138,6 +141,22 @@ def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
     for page in site.glob("*.html"):
         loaded = re.findall(r"<(?:script|img|link)[^>]*(?:src|href)=\"(\S+)\"", page.read_text())
         assert [each for each in loaded if "//" in each] == []
+
+
+def test_the_chinese_readme_is_in_step_with_the_english_one() -> None:
+    english, chinese = (
+        (ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh-CN.md")
+    )
+    for same in (FENCE, re.compile(r"^#+ ", re.MULTILINE), re.compile(r"\]\(((?!README)\S+)\)")):
+        assert same.findall(chinese) == same.findall(english)
+    assert set(re.findall(r"\d{2,}", english)) <= set(re.findall(r"\d{2,}", chinese))
+
+
+def test_the_recording_shows_what_the_commands_print(tmp_path: Path) -> None:
+    svg = (ROOT / "docs/images/recording.svg").read_text("utf-8")
+    texts = re.findall(r'clip-path="url\(#recording-line-\d+\)">(.*?)</text>', svg)
+    recorded = html.unescape(" ".join(texts)).split()
+    assert recorded == " ".join(record.session(tmp_path)).split()
 
 
 def test_the_table_of_rules_quotes_the_vendor() -> None:
