@@ -15,6 +15,9 @@ from tests.loopback import LoopbackServer, close_with_reset, send_at_once, stall
 
 Server = TypeVar("Server", bound=LoopbackServer)
 
+SILENCE = 0.02
+"""A client that sends nothing for this many seconds waits for the server."""
+
 
 @frozen
 class ProxyFault:
@@ -146,13 +149,23 @@ class Proxy(LoopbackServer):
             for source, content in received.items():
                 limit = limits[source]
                 peers[source].sendall(content[:limit])
-                if not content or (limit is not None and limit <= len(content)):
+                if not content:
+                    return
+                if limit is not None and limit <= len(content):
+                    if source is server:
+                        _relay_the_rest(client, server)
                     return
                 limits[source] = None if limit is None else limit - len(content)
             readable, _, _ = select.select([client, server], [], [], 5)
             if not readable:
                 return
             received = {source: source.recv(65536) for source in readable}
+
+
+def _relay_the_rest(client: socket.socket, server: socket.socket) -> None:
+    """Relay all that a client can send, so that a reset does not race its next bytes."""
+    while select.select([client], [], [], SILENCE)[0] and (content := client.recv(65536)):
+        server.sendall(content)
 
 
 @contextlib.contextmanager
