@@ -972,6 +972,35 @@ def test_a_task_id_in_an_incomplete_response_is_kept(web: Web, banana: NanoBanan
     assert isinstance(caught.value.__cause__, httpx.ReadError)
 
 
+@pytest.mark.parametrize(
+    ("start", "task_id"),
+    [
+        (b'{"parent": {"taskId": "t-0"}, "taskId": "t-1", "tags": ["', "t-1"),
+        (b'{"parents": [{"taskId": "t-0"}], "taskId": "t-1"', "t-1"),
+        (b'{"parent": {"taskId": "t-0"}, "taskId": "t-', None),
+        (b'{"parent": {"taskId": "t-0"', None),
+        (b'{"data": {"name": "a } \\" cat", "taskId": "t-1", "st', "t-1"),
+        (b'{"code": 0, "data": {"parent": {"taskId": "t-0"}, "taskId": "t-1"}, "m', "t-1"),
+    ],
+)
+def test_the_id_of_another_task_in_an_incomplete_response_is_ignored(
+    web: Web, banana: NanoBanana, start: bytes, task_id: str | None
+) -> None:
+    web.add_response(201, stream=Broken(start))
+    with pytest.raises(api.SubmissionUnknown) as caught:
+        banana.generate("a cat")
+    assert caught.value.task_id == task_id
+
+
+def test_the_id_of_a_new_task_is_logged(
+    web: Web, banana: NanoBanana, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mountsea_banana")
+    web.add_response(201, json={"taskId": "t-1"})
+    banana.generate("a cat")
+    assert caplog.messages == ["submitted task t-1"]
+
+
 def test_a_task_id_in_an_error_response_is_kept(web: Web, banana: NanoBanana) -> None:
     web.add_response(500, json={"taskId": "t-1", "traceId": "trace"})
     with pytest.raises(api.SubmissionServerError, match=r"^500 Internal Server Error: ") as caught:

@@ -856,6 +856,26 @@ def test_a_coroutine_without_an_asyncio_loop_gets_a_configuration_error() -> Non
         submission.send(None)
 
 
+def test_outside_a_task_nothing_is_sent_and_the_error_says_so() -> None:
+    async def drive(client: AsyncNanoBanana) -> BaseException:
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[BaseException] = loop.create_future()
+
+        def step() -> None:
+            with pytest.raises(api.APIConnectionError) as caught:
+                client.generate("a cat").send(None)
+            outcome.set_result(caught.value)
+
+        loop.call_soon(step)
+        return await outcome
+
+    with FaultServer(CREATED) as server:
+        client = AsyncNanoBanana(KEY, base_url=server.url, max_retries=0)
+        error = asyncio.run(drive(client))
+    assert "inside a task" in str(error)
+    assert server.requests == []
+
+
 @pytest.mark.parametrize(
     "name", ["generate", "edit with checked images", "fetch", "wait", "read", "save"]
 )

@@ -76,7 +76,10 @@ def create_task(
             before_retry=before_retry,
             on_late_response=receive_late,
         )
-        return _responses.submitted_task_id(response)
+        task_id = _responses.submitted_task_id(response)
+        # After this, only the caller knows the id, and an interrupt may lose it.
+        _responses.log(f"submitted task {task_id}", logging.INFO)
+        return task_id
     except errors.NanoBananaError:
         raise
     except BaseException as interrupt:

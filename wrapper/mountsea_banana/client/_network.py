@@ -126,9 +126,9 @@ async def send_async(
     error: BaseException | None = None
     limit = asyncio.timeout(timeout)
     try:
-        exchange.start(is_observable=_is_observable(client, request))
         with LogRedaction(redact):
             async with limit:
+                exchange.start(is_observable=_is_observable(client, request))
                 response = await client.send(
                     request, auth=auth, stream=True, follow_redirects=False
                 )

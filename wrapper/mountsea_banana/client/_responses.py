@@ -22,8 +22,13 @@ from ._redaction import Redactor
 # A real response has a few hundred bytes; this bounds the memory that a broken server can use.
 MAX_BYTES = 8 * 1024 * 1024
 
+# A task id in a response that broke off is looked for in this many characters.
+_BROKEN_CHARS = 10_000
+
 _logger = logging.getLogger("mountsea_banana")
 _TASK_ID = re.compile(r'"taskId"\s*:\s*("(?:[^"\\]|\\.)+")')
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\],]')
+_CLOSING = {"{": "}", "[": "]"}
 _STATUS_ERRORS: Mapping[int, type[errors.APIStatusError]] = {
     400: errors.BadRequestError,
     401: errors.AuthenticationError,
@@ -126,6 +131,8 @@ def _text(body: bytes) -> str:
 
 def _find_task_id(document: Any, text: str) -> tuple[str | None, bool]:
     """Return the task id, and whether the response is wrapped in `data`."""
+    if document is None:
+        document = _parse_beginning(text[:_BROKEN_CHARS])
     if document is None and (match := _TASK_ID.search(text)):
         document = {"taskId": _parse(match[1])}
     if not isinstance(document, Mapping):
@@ -134,6 +141,27 @@ def _find_task_id(document: Any, text: str) -> tuple[str | None, bool]:
     is_wrapped = "taskId" not in document and "status" not in document and isinstance(data, Mapping)
     found = data.get("taskId") if is_wrapped and data is not None else document.get("taskId")
     return (found if isinstance(found, str) and found.strip() else None), is_wrapped
+
+
+def _parse_beginning(text: str) -> Any:
+    """Return the value of JSON that broke off, as far as it is complete; None if it is not JSON.
+
+    A search for the first `taskId` could find that of another task, such as a parent's.
+    """
+    brackets: list[str] = []
+    complete = 0
+    for token in _STRING_OR_BRACKET.finditer(text):
+        char = token[0]
+        if char in _CLOSING:
+            brackets.append(_CLOSING[char])
+        elif char in brackets[-1:]:
+            brackets.pop()
+        elif char != ",":
+            continue
+        complete = token.start() if char == "," else token.end()
+    closing = "".join(reversed(brackets))
+    whole = _parse(text + closing)
+    return _parse(text[:complete] + closing) if whole is None else whole
 
 
 def submitted_task_id(response: APIResponse) -> str:
@@ -246,10 +274,10 @@ def warn(message: str) -> None:
         log(message)
 
 
-def log(message: str) -> None:
-    """Log a warning; a handler that fails must not lose a task."""
+def log(message: str, level: int = logging.WARNING) -> None:
+    """Log a message; a handler that fails must not lose a task."""
     with contextlib.suppress(Exception):
-        _logger.warning("%s", message)
+        _logger.log(level, "%s", message)
 
 
 def _excerpt(response: APIResponse) -> str:
