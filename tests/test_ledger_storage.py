@@ -504,6 +504,35 @@ def test_an_unusable_url_is_an_error_without_its_password(url: str, message: str
         error = error.__cause__
 
 
+@pytest.mark.parametrize("commits", [1, 2], ids=["of the claim", "of the task"])
+def test_a_commit_whose_acknowledgement_is_lost_is_written_again(
+    postgresql: str, caller: Caller, banana_server: MockServer, commits: int
+) -> None:
+    from tests.postgresql import CommitLoser, new_schema
+
+    with CommitLoser(new_schema(postgresql)) as proxy, Ledger(proxy.location) as ledger:
+        proxy.commits = commits
+        task_id = caller.submit(ledger)
+        assert proxy.commits == 0
+        assert [(each.state, each.task_id) for each in ledger.entries()] == [("accepted", task_id)]
+    assert banana_server.charged == 1
+
+
+def test_a_connection_to_a_machine_that_no_longer_responds_ends(postgresql: str) -> None:
+    from tests.postgresql import CommitLoser, new_schema
+
+    with CommitLoser(new_schema(postgresql)) as proxy:
+        for options, seconds in (("", "25000"), ("&tcp_user_timeout=7000", "7000")):
+            with (
+                Ledger(proxy.location + options) as ledger,
+                ledger._store._connect() as connection,
+            ):
+                driver: Any = connection.connection.dbapi_connection
+                parameters = driver.info.get_parameters()
+            assert parameters["tcp_user_timeout"] == seconds
+            assert parameters["keepalives_idle"] == "10"
+
+
 def test_the_repr_of_a_ledger_hides_the_password(postgresql: str, path: Path) -> None:
     from tests.postgresql import new_schema
 

@@ -31,6 +31,16 @@ T = TypeVar("T")
 LOCK_SECONDS = 10.0
 """How long to wait for another process that writes to the ledger, or for a connection."""
 
+# Parameters of libpq: a connection to a machine that no longer responds ends within 25 seconds.
+# Without them, it would hang for two hours. The ledger's URL may have others.
+_CONNECTION = {
+    "connect_timeout": round(LOCK_SECONDS),
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+
 
 class Store:
     """A ledger's database. Threads may share it. Every method raises LedgerError."""
@@ -53,7 +63,7 @@ class Store:
                     pool_pre_ping=True,
                     # Each statement must see what others have committed before it.
                     isolation_level="READ COMMITTED",
-                    connect_args={"connect_timeout": round(LOCK_SECONDS)},
+                    connect_args={n: v for n, v in _CONNECTION.items() if n not in url.query},
                 )
             except ImportError as error:  # sqlalchemy alone is part of another extra
                 raise ConfigurationError(missing(error, "ledger")) from error
@@ -264,6 +274,14 @@ class Store:
         self._check_process()  # before the lock, which a thread of the parent may hold for ever
         if self._is_sqlite:
             return self._transactions.perform(operation)
+        try:
+            with self._begin() as connection:
+                return operation(connection)
+        except LedgerError as error:
+            if not getattr(error.__cause__, "connection_invalidated", False):
+                raise
+        # The connection broke, and the server may have committed. A claim or a task id that is
+        # written again is the same, so write it again.
         with self._begin() as connection:
             return operation(connection)
 
