@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,22 @@ def test_a_task_that_takes_too_long_is_left_running_for_the_next_run(jobs: Batch
     jobs.server.advance()
     assert jobs.run(*cats(1)).is_complete
     assert jobs.server.charged == 1
+
+
+def test_a_task_whose_poll_is_refused_is_left_running_for_the_next_run(jobs: Batch) -> None:
+    keys = jobs.server._api.keys
+
+    def replace_the_key(event: Event) -> None:
+        if isinstance(event, Submitted):
+            jobs.server._api.keys = ("another key",)
+
+    report = jobs.run(*cats(3), concurrency=1, on_event=replace_the_key)
+    assert report.states == {"running": 1, "not started": 2}
+    assert report.stopped is not None
+    assert "401" in report.stopped
+    jobs.server._api.keys = keys
+    assert jobs.run(*cats(3)).is_complete
+    assert jobs.server.charged == 3
 
 
 def test_a_row_in_doubt_is_named_and_never_sent_again(jobs: Batch) -> None:
@@ -517,7 +534,9 @@ def test_a_row_that_another_process_submits_does_not_hold_up_the_others(jobs: Ba
     assert (first.charged, second.charged) == (1, 2)
     ends = [event.to_dict()["event"] for event in events if not isinstance(event, Submitted)]
     assert ends == ["done", "done", "waiting", "done"]
-    assert Waiting(1) in events
+    waiting = next(event for event in events if isinstance(event, Waiting))
+    assert waiting.rows == 1
+    assert waiting.seconds > 0
     assert first.is_complete
     assert second.is_complete
     assert jobs.server.charged == 3
@@ -576,6 +595,51 @@ def test_the_second_ctrl_c_leaves_submissions_in_doubt_and_says_so(jobs: Batch) 
     report = jobs.run(*cats(3), concurrency=1, respond=respond)
     assert report.states == {"in doubt": 1, "not started": 2}
     assert report.is_interrupted
+
+
+def test_the_second_ctrl_c_leaves_rows_in_doubt_even_if_the_ledger_fails(
+    jobs: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise LedgerError("the server is gone")
+
+    async def respond(_: httpx.Request) -> None:
+        monkeypatch.setattr(Ledger, "find", fail)
+        interrupt()
+        interrupt()
+        await asyncio.Event().wait()
+
+    report = jobs.run(*cats(3), concurrency=1, respond=respond)
+    assert (report.states, report.is_interrupted) == ({"in doubt": 1, "not started": 2}, True)
+    assert jobs.outcomes[0].error == "it was interrupted, and the server is gone"
+
+
+def test_ctrl_c_ends_the_wait_for_a_row_that_another_process_submits(jobs: Batch) -> None:
+    is_claimed, may_respond = threading.Event(), threading.Event()
+
+    async def respond(_: httpx.Request) -> httpx.Response:
+        is_claimed.set()
+        await asyncio.to_thread(may_respond.wait)
+        return response(400)  # the key is free again
+
+    async def submit() -> Report:
+        with batch.rows(cats(1)) as rows, Ledger(jobs.folder / "ledger.db") as ledger:
+            client = jobs.client(respond, timeout=100_000)
+            return await batch.run_async(rows, client=client, ledger=ledger, output=jobs.output)
+
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(asyncio.run, submit())
+        is_claimed.wait()
+        try:
+            report = jobs.run(
+                *cats(1),
+                on_event=lambda event: isinstance(event, Waiting) and interrupt(),
+            )
+        finally:
+            may_respond.set()
+    assert (report.states, report.is_interrupted) == ({"not started": 1}, True)
+    assert other.result().states == {"failed": 1}
+    assert jobs.server.charged == 0
 
 
 def test_ctrl_c_works_with_an_event_loop_that_handles_no_signals(

@@ -395,10 +395,12 @@ def test_the_end_of_a_batch_that_was_killed_says_what_it_waits_for(
     capsys: pytest.CaptureFixture[str], as_json: bool
 ) -> None:
     with Display(9, Screen(is_quiet=True), as_json=as_json) as display:
-        display.show(Waiting(2))
+        display.show(Waiting(2, 210.4))
     output = capsys.readouterr()
-    assert output.out == ('{"event": "waiting", "rows": 2}\n' if as_json else "")
+    event = '{"event": "waiting", "rows": 2, "seconds": 210.4}\n'
+    assert output.out == (event if as_json else "")
     assert output.err.startswith("waiting: 2 rows are being submitted") != as_json
+    assert output.err.endswith("in doubt in at most 210 s\n") != as_json
 
 
 @pytest.mark.parametrize(("submissions", "waits"), [(3, True), (0, False)])

@@ -692,10 +692,12 @@ def test_a_ledger_needs_an_asyncio_event_loop(ledger: Ledger, banana_server: Moc
 # Failures of the ledger.
 
 
-def fail_once(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception | None = None) -> None:
-    """Let the next call of a method of the store fail."""
+def fail_once(
+    monkeypatch: pytest.MonkeyPatch, name: str, error: Exception | None = None, *, times: int = 1
+) -> None:
+    """Let the next call of a method of the store fail, or the next `times` calls."""
     method = getattr(Store, name)
-    failures = [error or LedgerError("the disk is full")]
+    failures = [error or LedgerError("the disk is full")] * times
 
     def fail(*arguments: Any, **options: Any) -> Any:
         if failures:
@@ -723,7 +725,7 @@ def test_a_ledger_that_fails_after_the_response_hands_on_the_task_id_in_the_erro
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     let_claims_end(monkeypatch)
-    fail_once(monkeypatch, "accept")
+    fail_once(monkeypatch, "accept", times=4)
     with pytest.raises(LedgerError, match=r"could not be recorded \(the disk is full\)") as caught:
         caller.submit(ledger)
     task_id = banana_server._api.tasks.all()[0].id
@@ -737,6 +739,15 @@ def test_a_ledger_that_fails_after_the_response_hands_on_the_task_id_in_the_erro
     ledger.settle("cat", task_id=task_id)
     assert caller.submit(ledger) == task_id
     assert banana_server.charged == 1
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_ledger_that_fails_for_a_while_after_the_response_is_written_later(
+    caller: Caller, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    fail_once(monkeypatch, "accept", times=times)
+    task_id = caller.submit(ledger)
+    assert [(each.state, each.task_id) for each in ledger.entries()] == [("accepted", task_id)]
 
 
 @everywhere

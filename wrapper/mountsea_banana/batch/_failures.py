@@ -9,6 +9,9 @@ from mountsea_banana.ledger._errors import InDoubt, LedgerError
 from ._outcomes import Outcome, State
 from ._rows import Row
 
+# What `wait` and `save` raise if there will be no image, or it could not be saved.
+_FINAL = (errors.TaskFailed, errors.DownloadError, errors.UnexpectedResponse)
+
 
 def is_refusal(error: Exception) -> bool:
     """Return whether a row was certainly not charged, and may be accepted later."""
@@ -32,19 +35,15 @@ def may_be_charged(error: Exception) -> bool:
 
 
 def outcome_of(row: Row, error: Exception, task_id: str | None = None) -> Outcome:
-    """Return what came of a row that ended with an error."""
+    """Return what came of a row that ended with an error; `task_id` is that of its task, if any."""
+    state: State = "in doubt" if may_be_charged(error) else "failed"
+    if task_id and not isinstance(error, _FINAL):
+        state = "running"  # only a poll failed
     if isinstance(error, errors.NanoBananaError):
         problem, task_id = error.problem, task_id or error.task_id
         if isinstance(error, InDoubt):
             problem = error.entry.reason or problem
     else:
         problem = reason(error)
-    state: State = "in doubt" if may_be_charged(error) else "failed"
-    return Outcome(
-        row.number,
-        row.key,
-        "running" if isinstance(error, errors.WaitTimeout) else state,
-        task_id,
-        error=problem,
-        prompt=row.request["prompt"],
-    )
+    prompt = row.request["prompt"]
+    return Outcome(row.number, row.key, state, task_id, error=problem, prompt=prompt)

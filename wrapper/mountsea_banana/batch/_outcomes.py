@@ -79,6 +79,8 @@ class Waiting(_Happened):
     """Only rows are left that another process submits, or submitted when it was killed."""
 
     rows: int
+    seconds: float
+    """How long their submissions can take at most. After that, they are in doubt."""
 
 
 Event = Outcome | Submitted | Paused | Waiting | Draining

@@ -17,7 +17,7 @@ from mountsea_banana.client._async_client import AsyncNanoBanana
 from mountsea_banana.client._files import Destination, reason
 from mountsea_banana.ledger._async_once import AsyncRecordedTask
 from mountsea_banana.ledger._entries import Entry
-from mountsea_banana.ledger._errors import CostLimitReached
+from mountsea_banana.ledger._errors import CostLimitReached, LedgerError
 from mountsea_banana.ledger._ledger import Ledger
 from mountsea_banana.ledger._store import is_free
 
@@ -31,6 +31,9 @@ from ._worklist import Worklist
 
 CONCURRENCY = 20
 """How many rows are in flight by default."""
+
+CLAIM_PAUSE = 1.0
+"""Seconds between two reads of a key that another process submits."""
 
 
 class Options(TypedDict, total=False):
@@ -129,6 +132,8 @@ class _Batch:
         """Rows that the server refused for now."""
         self._later: deque[Row] = deque()
         """Rows that another process submits: they are waited for once the others have ended."""
+        self._claimed_seconds = 0.0
+        """How long the other processes' submissions can take from now on."""
         self._is_last_turn = False
         self._in_flight: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()
@@ -182,7 +187,7 @@ class _Batch:
                 await self._change()  # it may have to start again
             elif self._later and not self._is_last_turn:
                 self._is_last_turn = True
-                self._tell(Waiting(len(self._later)))
+                self._tell(Waiting(len(self._later), self._claimed_seconds))
             elif self._later:
                 self._start(self._later.popleft())
             else:
@@ -232,7 +237,11 @@ class _Batch:
             entry = await asyncio.to_thread(self._look, row)
             if entry and entry.state == "claimed" and not self._is_last_turn:
                 self._later.append(row)
+                self._claimed_seconds = max(self._claimed_seconds, entry.remaining)
                 return
+            while entry and entry.state == "claimed" and not self._is_ending:
+                await self._sleep(CLAIM_PAUSE)  # unlike the ledger's own, Ctrl-C ends it
+                entry = await asyncio.to_thread(self._look, row)
             if self._is_ending:
                 return
             is_old = entry is not None and (entry.state == "in doubt" or entry.status is not None)
@@ -301,6 +310,8 @@ class _Batch:
                 outcome = evolve(outcome, state="done", path=self._folder / path.name)
         except errors.NanoBananaError as error:
             outcome = outcome_of(row, error, task.id)
+            if is_fatal(error):
+                self._stop(error.problem)
         except asyncio.CancelledError:
             if not self._is_interrupted:
                 raise
@@ -308,11 +319,16 @@ class _Batch:
 
     def _abandon(self, row: Row) -> None:
         """Note what the ledger says about a row whose submission was cancelled."""
-        entry = self._ledger.find(row.key)
-        if entry and entry.state in ("claimed", "in doubt"):
-            prompt = row.request["prompt"]
+        prompt = row.request["prompt"]
+        try:
+            entry = self._ledger.find(row.key)
+        except LedgerError as error:
+            reason = f"it was interrupted, and {error.problem}"
+        else:
+            if entry is None or entry.state not in ("claimed", "in doubt"):
+                return
             reason = entry.reason or "it was interrupted"
-            self._finish(Outcome(row.number, row.key, "in doubt", error=reason, prompt=prompt))
+        self._finish(Outcome(row.number, row.key, "in doubt", error=reason, prompt=prompt))
 
     def _finish(self, outcome: Outcome, *, is_old: bool = False) -> None:
         self._rows.record(outcome)

@@ -64,7 +64,7 @@ class Display:
                     self._message(f"for {event.seconds:.0f} s: {event.reason}", "paused")
             case batch.Waiting():
                 if not self._as_json:
-                    self._screen.say(_waiting(event.rows), "waiting")
+                    self._screen.say(_waiting(event), "waiting")
             case _:
                 self._screen.say(_draining(event.submissions), "interrupted")
         if self._as_json:
@@ -105,10 +105,10 @@ class Display:
             self._screen.say("no further problems are shown; the results file has them all")
 
 
-def _waiting(rows: int) -> str:
+def _waiting(event: batch.Waiting) -> str:
     return (
-        f"{rows} rows are being submitted by another process. If it was killed, they are in doubt "
-        "once its timeout has passed, which takes a few minutes"
+        f"{event.rows:,} rows are being submitted by another process. If it was killed, they are "
+        f"in doubt in at most {event.seconds:,.0f} s"
     )
 
 

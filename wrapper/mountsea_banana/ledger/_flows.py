@@ -31,6 +31,8 @@ SLACK = 60.0
 """Seconds of a claim for all but the exchanges: the ledger itself, and a busy machine."""
 MAX_CLAIM = 365 * 24 * 3600.0
 """Seconds; a time that is much further away is not a date."""
+RECORD_PAUSES = (1.0, 5.0, 15.0)
+"""Seconds before the attempts to record a task that could not be recorded."""
 PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between two reads of a key that another caller submits."""
 
@@ -178,8 +180,22 @@ def _submit(store: Store, entry: Entry, checked: CheckedRequest, settings: Setti
         if not isinstance(error, errors.NanoBananaError):
             yield from _record(error, partial(store.accept, entry.claim, task_id))
             raise
+    yield from _accept(store, entry, task_id)
+    return evolve(entry, state="accepted", task_id=task_id)
+
+
+def _accept(store: Store, entry: Entry, task_id: str) -> Flow[None]:
+    """Record the task of a submission; try again for a while if the ledger fails."""
     accept = partial(store.accept, entry.claim, task_id)
     try:
+        for pause in RECORD_PAUSES:
+            try:
+                yield Call(accept)
+            except Exception as error:
+                _responses.log(f"task {task_id} is not recorded yet, trying again: {error}")
+                yield Sleep(pause)
+            else:
+                return
         yield Call(accept)
     except Exception as error:
         reason = errors.text_of(error) or type(error).__name__
@@ -192,7 +208,6 @@ def _submit(store: Store, entry: Entry, checked: CheckedRequest, settings: Setti
     except BaseException as interrupt:  # nobody knows how far it came
         yield from _record(interrupt, accept)
         raise
-    return evolve(entry, state="accepted", task_id=task_id)
 
 
 def _check_claim(store: Store, entry: Entry) -> None:
