@@ -627,13 +627,17 @@ def test_ctrl_c_ends_the_wait_for_a_row_that_another_process_submits(jobs: Batch
             client = jobs.client(respond, timeout=100_000)
             return await batch.run_async(rows, client=client, ledger=ledger, output=jobs.output)
 
+    def interrupt_a_wait(event: Event) -> None:
+        if isinstance(event, Waiting):
+            interrupt()
+
     with ThreadPoolExecutor() as pool:
         other = pool.submit(asyncio.run, submit())
         is_claimed.wait()
         try:
             report = jobs.run(
                 *cats(1),
-                on_event=lambda event: isinstance(event, Waiting) and interrupt(),
+                on_event=interrupt_a_wait,
             )
         finally:
             may_respond.set()

@@ -196,10 +196,13 @@ def test_results_can_be_pickled_and_copied_but_clients_and_tasks_cannot(banana: 
         lambda: NanoBanana("k", base_url="http://www.example.com"),
         lambda: NanoBanana("k", base_url="ftp://127.0.0.1"),
         lambda: NanoBanana("k", base_url="https://user:secret@example.com"),
+        lambda: NanoBanana("k", base_url="https://example.com?user=secret"),
+        lambda: NanoBanana("k", base_url="https://example.com#user"),
         lambda: NanoBanana("k", base_url="https://"),
         lambda: NanoBanana("k", base_url="https://[::g"),
         lambda: NanoBanana("k", base_url="http://127.0.0.1.example.com"),
         lambda: NanoBanana("k", timeout=-1),
+        lambda: NanoBanana("k", timeout=httpx.Timeout(5, read=-1)),
         lambda: NanoBanana("k", max_retries=-1),
         lambda: NanoBanana("k", http_client=httpx.AsyncClient()),  # type: ignore[arg-type]
         lambda: NanoBanana("k").task("x").wait(timeout=float("nan")),
@@ -208,6 +211,11 @@ def test_results_can_be_pickled_and_copied_but_clients_and_tasks_cannot(banana: 
 def test_an_invalid_configuration_is_rejected(create: Callable[[], object]) -> None:
     with pytest.raises(ConfigurationError):
         create()
+
+
+@pytest.mark.parametrize("key", ["!", "~", "!k~"])
+def test_a_key_may_have_any_visible_ascii_character(key: str) -> None:
+    NanoBanana(key, timeout=httpx.Timeout(None, connect=5)).close()
 
 
 def test_plain_http_to_another_machine_is_allowed_only_if_the_user_says_so(

@@ -1320,14 +1320,17 @@ def test_an_abandoned_attempt_does_not_keep_the_program_from_ending() -> None:
 
 
 FORKS = """
-import os, sys
+import os, sys, time
 from mountsea_banana import NanoBanana
+from mountsea_banana.client import _threads
 
 def submit():
     with NanoBanana(sys.argv[1], base_url=sys.argv[2], timeout=5) as banana:
         return banana.generate("a cat").id
 
 submit()  # leaves an idle worker behind, which does not exist in the child
+while not _threads._idle:
+    time.sleep(0.001)
 child = os.fork()
 if not child:
     os._exit(0 if submit() == "t-1" else 1)
