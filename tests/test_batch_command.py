@@ -357,6 +357,50 @@ def test_the_task_of_every_row_in_doubt_is_shown(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.count("task t-1 was created") == 30
 
 
+@pytest.mark.parametrize(
+    ("rows", "name", "content"),
+    [
+        ("jobs.jsonl", "results.jsonl", "mine"),
+        ("jobs.jsonl", "results.jsonl", '{"mine": 1}\n'),
+        ("jobs.jsonl", "results.jsonl", "[]\n"),
+        ("jobs.csv", "results.csv", "number,key\n"),
+        ("jobs.jsonl", "index.html", "<html>mine"),
+    ],
+)
+def test_a_batch_does_not_replace_the_file_of_another_program(
+    run: Run, banana_server: MockServer, rows: str, name: str, content: str
+) -> None:
+    write("prompt\na cat\n" if rows == "jobs.csv" else '{"prompt": "a cat"}\n', rows)
+    Path("pictures").mkdir()
+    write(content, f"pictures/{name}")
+    result = run(rows, "--output", "pictures")
+    assert result.code == 2
+    assert "is not from a batch: pass another folder" in result.err
+    assert Path("pictures", name).read_text() == content
+    assert banana_server.charged == 0
+
+
+def test_a_batch_whose_results_are_empty_is_run_again(run: Run) -> None:
+    cats(1)
+    Path("pictures").mkdir()
+    Path("pictures/results.jsonl").touch()
+    assert [run("jobs.jsonl", "--output", "pictures").code for _ in range(2)] == [0, 0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the files of Linux")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_batch_that_cannot_write_to_stdout_says_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    cats(1)
+    with monkeypatch.context() as patch, Path("/dev/full").open("w") as full:
+        patch.setattr("sys.stdout", full)
+        result = run("jobs.jsonl", "--output", "pictures", *options)
+    assert result.code == 1
+    assert "error: cannot write to stdout: " in result.err
+    assert files("pictures") == ["cat-1.png", "index.html", "results.jsonl"]
+
+
 @pytest.mark.parametrize("name", ["results.jsonl", "index.html"])
 def test_a_batch_does_not_replace_its_own_rows(
     run: Run, banana_server: MockServer, name: str

@@ -11,8 +11,11 @@ from urllib.parse import quote
 
 from ._outcomes import Outcome
 from ._worklist import Worklist
+from ._writing import replacing
 
 PAGE_SIZE = 500
+GENERATOR = b'<meta name="generator" content="mountsea-banana">'
+"""Every page has it."""
 MAX_PROBLEMS = 200
 """How many of the rows without an image the first page lists."""
 
@@ -35,8 +38,15 @@ def write_contact_sheet(rows: Worklist, folder: Path, title: str) -> Path:
             pages=_links(page, pages),
             cards="\n".join(cards),
         )
-        (folder / _file(page)).write_text(text, "utf-8", errors="replace")
+        with replacing(folder / _file(page)) as stream:
+            stream.write(text)
     return folder / _file(1)
+
+
+def is_contact_sheet(file: Path) -> bool:
+    """Return whether a file is one that `write_contact_sheet` wrote. Raises OSError."""
+    with file.open("rb") as stream:
+        return GENERATOR in stream.read(500)
 
 
 def summary(rows: Worklist) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from ._outcomes import Outcome
 from ._reading import is_csv
 from ._worklist import Worklist
+from ._writing import replacing
 
 COLUMNS: Sequence[str] = ("number", "key", "state", "task_id", "path", "error")
 
@@ -21,13 +22,25 @@ def write_results(rows: Worklist, file: Path) -> None:
     results = (_result(outcome) for outcome in rows.outcomes())
     # Excel needs the mark to read UTF-8.
     encoding = "utf-8-sig" if is_csv(file) else "utf-8"
-    with file.open("w", encoding=encoding, errors="replace", newline="") as stream:
+    with replacing(file, encoding=encoding) as stream:
         if is_csv(file):
             table = csv.DictWriter(stream, COLUMNS)
             table.writeheader()
             table.writerows(results)
         else:
             stream.writelines(json.dumps(each) + "\n" for each in results)
+
+
+def is_results(file: Path) -> bool:
+    """Return whether a file is one that `write_results` wrote. Raises OSError."""
+    with file.open("rb") as stream:
+        first = stream.readline(1_000_000)
+    if is_csv(file):
+        return first.decode("utf-8-sig", "replace").strip() == ",".join(COLUMNS)
+    try:
+        return not first or json.loads(first).keys() == set(COLUMNS)
+    except (ValueError, AttributeError):
+        return False
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from attrs import frozen
 
 from mountsea_banana import AsyncNanoBanana, ConfigurationError, NanoBananaError, batch
 from mountsea_banana.batch import Report, Worklist
+from mountsea_banana.batch._contact_sheet import is_contact_sheet
+from mountsea_banana.batch._results import is_results
 from mountsea_banana.ledger import Ledger
 
 from ._batch_display import Display
@@ -62,9 +64,12 @@ def run_batch(options: Options) -> int:
             if options.dry_run:
                 return _count(rows, options)
             client = AsyncNanoBanana(base_url=options.base_url, max_retries=0)
+            display = Display(len(rows), screen, as_json=options.as_json)
             with Ledger(options.location) as ledger:
-                report = _run(rows, ledger, client, options, screen)
-            return _finish(rows, report, options, screen, ledger.location)
+                report = _run(rows, ledger, client, options, display)
+            code = _finish(rows, report, options, screen, display)
+            _say_doubts(rows, ledger.location, screen)
+            return _say_fault(display, screen, code)
     except NanoBananaError as error:
         for sentence in explain(error):
             screen.say(sentence, "error")
@@ -75,13 +80,22 @@ def run_batch(options: Options) -> int:
 
 
 def _check_files(options: Options) -> None:
-    """Raise ConfigurationError if the batch would write over its own input."""
-    for file in (_results_file(options), Path(options.output) / "index.html"):
+    """Raise ConfigurationError if the batch would write over its own input, or another's file."""
+    for file, is_ours in (
+        (_results_file(options), is_results),
+        (Path(options.output) / "index.html", is_contact_sheet),
+    ):
         with contextlib.suppress(OSError):
             if file.samefile(options.file):
                 raise ConfigurationError(
                     f"the batch would replace its own rows in {options.file}: pass another folder "
                     "as --output"
+                )
+        with contextlib.suppress(OSError):
+            if not is_ours(file):
+                raise ConfigurationError(
+                    f"the batch would replace {file}, which is not from a batch: pass another "
+                    "folder as --output"
                 )
 
 
@@ -111,9 +125,9 @@ def _count(rows: Worklist, options: Options) -> int:
 
 
 def _run(
-    rows: Worklist, ledger: Ledger, client: AsyncNanoBanana, options: Options, screen: Screen
+    rows: Worklist, ledger: Ledger, client: AsyncNanoBanana, options: Options, display: Display
 ) -> Report:
-    with Display(len(rows), screen, as_json=options.as_json) as display:
+    with display:
         return batch.run(
             rows,
             ledger=ledger,
@@ -127,7 +141,9 @@ def _run(
         )
 
 
-def _finish(rows: Worklist, report: Report, options: Options, screen: Screen, location: str) -> int:
+def _finish(
+    rows: Worklist, report: Report, options: Options, screen: Screen, display: Display
+) -> int:
     """Write the results, show the report, and return the exit code."""
     code = exit_code(report)
     folder = Path(options.output)
@@ -141,18 +157,17 @@ def _finish(rows: Worklist, report: Report, options: Options, screen: Screen, lo
         code = code or TASK_FAILED
     if options.as_json:
         counts = {**report.states, "charged": report.charged, "exit_code": code}
-        put(json.dumps({"event": "finished", **counts}))
+        display.put(json.dumps({"event": "finished", **counts}))
     else:
         screen.table("rows", {**report.states, "charged now": report.charged})
     if report.stopped:
         screen.say(report.stopped, "stopped")
-    _say_doubts(rows, location, screen)
     if report.states["not started"] or report.states["running"]:
         screen.say("to finish what is left, run the same command again: no row is paid for twice")
     if sheet:
         screen.say(f"contact sheet: {sheet}")
         if not options.as_json:
-            put(os.fsencode(results))
+            display.put(os.fsencode(results))
     return code
 
 
@@ -167,6 +182,14 @@ def _say_doubts(rows: Worklist, location: str, screen: Screen) -> None:
         "these may have been charged, so they are not sent again. Check your account, then settle "
         f"or release each key in the ledger {shlex.quote(location)}"
     )
+
+
+def _say_fault(display: Display, screen: Screen, code: int) -> int:
+    """Say why stdout could not be written, if it could not; return the exit code."""
+    if not display.fault:
+        return code
+    screen.say(display.fault, "error")
+    return code or TASK_FAILED
 
 
 def exit_code(report: Report) -> int:

@@ -33,6 +33,8 @@ class Display:
         self._charged = 0
         self._failed = 0
         self._messages = 0
+        self.fault: str | None = None
+        """Why stdout could not be written."""
         self._last_line = 0.0
         self._stack = contextlib.ExitStack()
 
@@ -68,9 +70,13 @@ class Display:
             case _:
                 self._screen.say(_draining(event.submissions), "interrupted")
         if self._as_json:
-            put(json.dumps(event.to_dict()))
+            self.put(json.dumps(event.to_dict()))
         else:
             self._progress()
+
+    def put(self, content: str | bytes) -> None:
+        """Write a line to stdout; keep the error message if that fails."""
+        self.fault = put(content) or self.fault
 
     def _end_row(self, outcome: batch.Outcome) -> None:
         self._ended += 1
