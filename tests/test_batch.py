@@ -384,6 +384,19 @@ def test_at_least_one_row_must_be_allowed_in_flight(jobs: Batch, concurrency: in
         jobs.run(*cats(1), concurrency=concurrency)
 
 
+def test_a_folder_that_cannot_be_read_is_an_error_before_anything_is_sent(
+    jobs: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> None:
+        raise PermissionError("not readable")
+
+    jobs.output.mkdir()
+    monkeypatch.setattr(Path, "iterdir", fail)
+    with pytest.raises(ConfigurationError, match="cannot be saved in .*: not readable"):
+        jobs.run(*cats(1))
+    assert jobs.server.charged == 0
+
+
 def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_sent(jobs: Batch) -> None:
     jobs.output.write_text("a file")
     with pytest.raises(ConfigurationError, match=r"cannot be saved in .*pictures.*not a folder"):

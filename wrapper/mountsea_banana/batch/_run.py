@@ -121,8 +121,7 @@ class _Batch:
         self._client = client
         self._clock = client._driver.settings.clock
         self._ledger = ledger
-        self._folder = _check_folder(output)
-        self._is_new_folder = not self._folder.is_dir() or not any(self._folder.iterdir())
+        self._folder, self._is_new_folder = _check_folder(output)
         self._pace = Pace(concurrency)
         self._max_cost = max_cost
         self._max_failures = max_failures
@@ -340,12 +339,16 @@ class _Batch:
                 self._stop(f"{self._failures} rows have failed")
 
 
-def _check_folder(output: str | os.PathLike[str]) -> Path:
-    """Return the folder for the images. Raises ConfigurationError if they cannot be saved there."""
+def _check_folder(output: str | os.PathLike[str]) -> tuple[Path, bool]:
+    """Return the folder for the images, and whether it is new or empty.
+
+    Raises ConfigurationError if the images cannot be saved there.
+    """
     try:
         folder = Path(output)
         Destination(folder, is_folder=True).check(overwrite=False, any_suffix=False)
+        is_new = not folder.is_dir() or not any(folder.iterdir())
     except (TypeError, ValueError, OSError) as error:
         problem = f"the images cannot be saved in {shown(output)}: {reason(error)}"
         raise errors.ConfigurationError(problem) from error
-    return folder
+    return folder, is_new

@@ -41,6 +41,7 @@ Exit codes:
   0    every row has its image
   1    rows failed or were left out, or --max-cost or --max-failures was reached
   2    usage error, such as an invalid row or no key; nothing was sent
+  3    stdout is closed, or an unexpected error
   4    unknown outcome: rows that are named may have been charged
   130  interrupted
 """
