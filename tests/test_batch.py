@@ -392,7 +392,7 @@ def test_a_folder_that_cannot_be_read_is_an_error_before_anything_is_sent(
 
     jobs.output.mkdir()
     monkeypatch.setattr(Path, "iterdir", fail)
-    with pytest.raises(ConfigurationError, match="cannot be saved in .*: not readable"):
+    with pytest.raises(ConfigurationError, match=r"cannot be saved in .*: not readable"):
         jobs.run(*cats(1))
     assert jobs.server.charged == 0
 
