@@ -88,7 +88,7 @@ def test_the_same_request_may_be_built_in_any_way(
     ("change", "shown"),
     [
         ({"prompt": "a dog"}, ["a cat", "a dog"]),
-        ({"api_key": "other-token"}, ["account"]),
+        ({"api_key": "other-token"}, ["another API key", "account", "Use that one again"]),
         ({"client": {"base_url": "http://127.0.0.1:9"}}, ["http://127.0.0.1:9"]),
     ],
     ids=["request", "account", "server"],

@@ -25,10 +25,16 @@ class KeyConflict(NanoBananaError):
     """What the ledger holds under the key."""
 
     def __init__(self, entry: Entry, order: Order) -> None:
-        super().__init__(
-            f"the key {entry.key!r} is in use for something else ({_describe(entry, order)}). Use "
-            "another key for another picture; nothing was sent"
+        differences = entry.order.differences(order)
+        shown = "; ".join(
+            f"{name} {kept:.500} in the ledger, {given:.500} now"
+            for name, (kept, given) in differences.items()
         )
+        if differences.keys() == {"account"}:
+            problem = f"was submitted with another API key ({shown}). Use that one again"
+        else:
+            problem = f"is in use for something else ({shown}). Use another key for another picture"
+        super().__init__(f"the key {entry.key!r} {problem}; nothing was sent")
         self.key = entry.key
         self.entry = entry
 
@@ -66,10 +72,3 @@ class InDoubt(SubmissionUnknown):
         )
         self.key = entry.key
         self.entry = entry
-
-
-def _describe(entry: Entry, order: Order) -> str:
-    return "; ".join(
-        f"{name} {kept:.500} in the ledger, {given:.500} now"
-        for name, (kept, given) in entry.order.differences(order).items()
-    )
