@@ -16,14 +16,15 @@ import functools
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import httpx
 from mountsea_api import AuthenticatedClient
 from mountsea_api.api.gemini import api_public_controller_nano_image as nano_image
 from mountsea_api.models import NanoImageDto
-from mountsea_banana import AsyncNanoBanana, NanoBanana, check_request
+from mountsea_banana import AsyncNanoBanana, InstantClock, NanoBanana, batch, check_request
+from mountsea_banana.ledger import Ledger
 
 from scripts import bench_measure as measure
 from scripts.bench_measure import Row, Sample, alternate, per_await, per_call
@@ -33,6 +34,7 @@ REPORT = Path(__file__).parent.parent / "bench-report"
 KEY = "test-token"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 PATH = "/gemini/image/generate"
+POLL_PATH = "/gemini/task/result"
 BODY = {"prompt": "a cat", "action": "generate", "model": "nano-banana-2", "aspect_ratio": "8:1"}
 BODIES: Mapping[str, Mapping[str, object]] = {
     "4 fields": BODY,
@@ -170,6 +172,51 @@ def in_flight() -> Row:
     return Row(title, "per second", {**samples, **_missing(samples, "bare aiohttp")}, note)
 
 
+def batches() -> Row:
+    """Batches on the mock: every row is submitted, polled and downloaded, and its image written."""
+    count, in_flight = 1000, 50
+    bodies = [{"prompt": f"cat {number}", "action": "generate"} for number in range(count)]
+    memory: list[float] = []
+    with (
+        measure.mock("--polls", "1") as url,
+        tempfile.TemporaryDirectory() as scratch,
+        asyncio.Runner() as runner,
+    ):
+
+        def folder() -> Path:
+            return Path(tempfile.mkdtemp(dir=scratch))
+
+        def run(location: Path | str, output: Path) -> float:
+            with batch.rows(bodies) as rows, Ledger(location) as ledger:
+                start = time.perf_counter()
+                client = AsyncNanoBanana(KEY, base_url=url, clock=InstantClock(), max_retries=0)
+                batch.run(rows, ledger=ledger, output=output, client=client, concurrency=in_flight)
+                memory.append(measure.resident_mb())
+                return count / (time.perf_counter() - start)
+
+        def run_in_a_file() -> float:
+            output = folder()
+            return run(output / "ledger.db", output / "images")
+
+        sides: dict[str, Sample] = {
+            "asyncio and httpx, without a ledger": lambda: runner.run(
+                _bare_batch(url, bodies, in_flight, folder())
+            ),
+            "batch, SQLite": run_in_a_file,
+        }
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(ImportError):
+                from tests.postgresql import new_schema, serve
+
+                location = stack.enter_context(serve(Path(scratch, "postgresql")))
+                sides["batch, PostgreSQL"] = lambda: run(new_schema(location), folder())
+            samples = alternate(sides, rounds=4)
+    note = f"memory in MB after each batch: {', '.join(f'{each:.0f}' for each in memory)}"
+    title = f"Batches of {count:,} rows on the mock, {in_flight} in flight"
+    sides_of = {**samples, **_missing(samples, "batch, PostgreSQL")}
+    return Row(title, "rows per second", sides_of, note)
+
+
 def rules() -> Row:
     """Checking a request body with the client's rules, and with the same rules as JSON Schema."""
     sides = {
@@ -241,6 +288,7 @@ ROWS: Mapping[str, Callable[[], Row]] = {
     "loopback": loopback,
     "loopback-async": loopback_async,
     "in-flight": in_flight,
+    "batches": batches,
     "rules": rules,
     "start-up": start_up,
     "mock-1": functools.partial(mock_server, 1),
@@ -272,6 +320,25 @@ def _created(_: httpx.Request) -> httpx.Response:
 
 async def _post(http: httpx.AsyncClient, url: str) -> object:
     return (await http.post(url + PATH, json=BODY)).json()
+
+
+async def _bare_batch(
+    url: str, bodies: Sequence[Mapping[str, str]], in_flight: int, folder: Path
+) -> float:
+    """Return the rows per second of the plainest program that does what a batch does."""
+    remaining = iter(enumerate(bodies))
+    async with httpx.AsyncClient(headers=HEADERS, base_url=url) as http:
+
+        async def work() -> None:
+            for number, body in remaining:
+                task_id = (await http.post(PATH, json=body)).json()["taskId"]
+                poll = await http.get(POLL_PATH, params={"taskId": task_id})
+                image = await http.get(poll.json()["result"]["imageUrls"][0])
+                await asyncio.to_thread((folder / f"{number}.png").write_bytes, image.content)
+
+        start = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(in_flight)))
+        return len(bodies) / (time.perf_counter() - start)
 
 
 async def _aiohttp_rate(url: str, calls: int, in_flight: int) -> float:

@@ -163,9 +163,9 @@ def server(*arguments: str) -> Iterator[str]:
             process.communicate()
 
 
-def mock() -> contextlib.AbstractContextManager[str]:
+def mock(*options: str) -> contextlib.AbstractContextManager[str]:
     """Run the mock server; yield its URL."""
-    return server("-m", "mountsea_banana.mock", "--port", "0")
+    return server("-m", "mountsea_banana.mock", "--port", "0", *options)
 
 
 def bare_app() -> contextlib.AbstractContextManager[str]:
