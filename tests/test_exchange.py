@@ -42,6 +42,7 @@ from tests.faults import (
     DEFAULT_HTTP,
     ID,
     JSON,
+    KEPT,
     KEY,
     Fault,
     FaultServer,
@@ -792,6 +793,23 @@ def test_deadlines_on_trickling_responses_leave_no_thread_and_no_socket(
             threading.Event().wait(0.01)
         assert open_files() <= before
     assert server.charged == deadlines
+
+
+def test_a_deadline_cuts_a_connection_that_an_earlier_exchange_opened(
+    join_workers: Callable[[], None],
+) -> None:
+    kept = attrs.evolve(KEPT, keeps=True)
+    # The deadline strikes in the body, a byte of which comes every 5 ms.
+    trickle = attrs.evolve(CREATED, text=response(201, b" " * 10_000), trickles=True)
+    with (
+        FaultServer(kept, trickle) as server,
+        NanoBanana(KEY, base_url=server.url, timeout=httpx.Timeout(0.5, pool=0.01)) as client,
+    ):
+        client.generate("a cat")
+        with pytest.raises(api.SubmissionUnknown, match="the deadline passed"):
+            client.generate("a cat")
+        join_workers()
+    assert server.charged == 2
 
 
 def test_one_worker_thread_is_reused(
