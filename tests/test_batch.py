@@ -691,14 +691,16 @@ def test_the_third_ctrl_c_raises_keyboard_interrupt(jobs: Batch) -> None:
 def test_a_row_that_has_not_been_claimed_at_ctrl_c_is_not_started(
     jobs: Batch, monkeypatch: pytest.MonkeyPatch, signals: list[signal.Signals]
 ) -> None:
-    is_draining = threading.Event()
+    is_draining, is_abandoned = threading.Event(), threading.Event()
     find = Ledger.find
 
     def look(ledger: Ledger, key: str) -> object:
-        if threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is threading.main_thread():
+            is_abandoned.set()  # nobody but the second signal leads here
+        else:
             for each in signals:
                 signal.raise_signal(each)
-            is_draining.wait()
+            (is_abandoned if signals[1:] else is_draining).wait()
         return find(ledger, key)
 
     monkeypatch.setattr(Ledger, "find", look)
