@@ -161,11 +161,30 @@ def read(content: bytes, name: str) -> Node:
     except (yaml.YAMLError, ValueError) as error:
         raise DiffError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
     try:
-        validate(document)
+        missing = sorted(set(_dangling(document, document)))
+        if not missing:
+            validate(document)
     except Exception as error:  # the validator also raises KeyError and others on odd documents
         raise DiffError(f"{name} is not a valid OpenAPI document: {error!r:.200}") from error
+    if missing:
+        raise DiffError(f"{name} has no target for these references: {', '.join(missing)}")
     spec: Node = document
     return spec
+
+
+def _dangling(node: Any, document: Node) -> Iterator[str]:
+    """Yield the references that point to nothing in the document."""
+    if isinstance(node, Mapping) and isinstance(node.get("$ref"), str):
+        start, *names = node["$ref"].split("/")
+        target: Any = document if start == "#" else None
+        for name in (each.replace("~1", "/").replace("~0", "~") for each in names):
+            target = target.get(name) if isinstance(target, Mapping) else None
+        if target is None:
+            yield node["$ref"]
+    for child in (
+        node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
+    ):
+        yield from _dangling(child, document)
 
 
 def oasdiff(base: bytes, spec: Path) -> list[str]:
@@ -284,15 +303,18 @@ class _Comparison:
         )
         yield from self._responses(old.get("responses", {}), new.get("responses", {}))
         if old.get("description") != new.get("description"):
-            yield Change("risky", self._name, "description changed: check it for new rules")
+            sentence = _new_description(old.get("description"), new.get("description"))
+            yield Change("risky", self._name, sentence)
 
     def _security(self, old: list[Node], new: list[Node]) -> Iterator[Change]:
         if new and not old:
             yield Change("breaking", self._name, "an API key is now required")
         elif old and not new:
             yield Change("compatible", self._name, "an API key is no longer required")
-        elif old != new:
+        elif any(each not in new for each in old):
             yield Change("breaking", self._name, "the API key has changed, or is sent differently")
+        elif any(each not in old for each in new):
+            yield Change("compatible", self._name, "an alternative to the API key was added")
 
     def _parameters(self, old: list[Node], new: list[Node]) -> Iterator[Change]:
         before = {f"{each['in']} {each['name']}": each for each in old}
@@ -413,7 +435,8 @@ def _values(old: Node, new: Node, change: Callable[[str, str], Change]) -> Itera
         sentence = _changed("default", old.get("default"), new.get("default"))
         yield change("default changed", sentence)
     if old.get("description") != new.get("description"):
-        yield change("description changed", "description changed: check it for new rules")
+        sentence = _new_description(old.get("description"), new.get("description"))
+        yield change("description changed", sentence)
     for name in NOT_COMPARED:
         if old.get(name) != new.get(name):
             yield change("not compared", f"{name} changed: review it manually")
@@ -456,6 +479,12 @@ def _keys(operation: Node, document: Node) -> list[Node]:
         {name: {part: schemes.get(name, {}).get(part) for part in parts} for name in requirement}
         for requirement in operation["security"]
     ]
+
+
+def _new_description(was: str | None, now: str | None) -> str:
+    """Return what changed in a description, on one line; it may state new rules."""
+    shown = (f"“{' '.join(text.split())}”" if text else "nothing" for text in (was, now))
+    return f"description changed: check it for new rules: was {next(shown)}, now {next(shown)}"
 
 
 def _changed(name: str, was: Any, now: Any) -> str:

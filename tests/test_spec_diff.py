@@ -85,6 +85,17 @@ EDITS: list[tuple[str, Edit, str, str]] = [
         "an API key is no longer required",
     ),
     (
+        "a second way to authenticate is added",
+        lambda d: (
+            d["components"]["securitySchemes"].update(
+                key={"type": "apiKey", "in": "query", "name": "k"}
+            ),
+            post(d)["security"].append({"key": []}),
+        ),
+        "compatible",
+        "an alternative to the API key was added",
+    ),
+    (
         "the API key moves to the query",
         lambda d: d["components"]["securitySchemes"].update(
             bearerAuth={"type": "apiKey", "in": "query", "name": "key"}
@@ -201,9 +212,10 @@ EDITS: list[tuple[str, Edit, str, str]] = [
     ),
     (
         "a description changes",
-        lambda d: field(d, "resolution").update(description="any"),
+        lambda d: field(d, "resolution").update(description="any\n size"),
         "risky",
-        "description changed",
+        "description changed: check it for new rules: was “The resolution of the image, only valid "
+        "when model is nano-banana-pro or nano-banana-2”, now “any size”",
     ),
     (
         "a request field becomes nullable",
@@ -488,6 +500,31 @@ def test_an_invalid_spec_prints_one_line_and_exits_with_2(
     stderr = capsys.readouterr().err
     assert stderr.startswith("spec-diff: new.yaml is not a valid OpenAPI document: ")
     assert stderr.count("\n") == 1
+
+
+def test_references_to_nothing_are_listed_on_one_line(
+    files: Callable[[Edit], tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = files(
+        lambda d: (
+            field(d, "prompt").update({"$ref": "#/components/schemas/Gone"}),
+            field(d, "action").update({"$ref": "other.yaml#/x"}),
+            d["components"]["schemas"].pop("TaskIdDto"),
+        )
+    )
+    assert spec_diff.main(["--base", old, "--spec", new]) == 2
+    assert capsys.readouterr().err == (
+        "spec-diff: new.yaml has no target for these references: #/components/schemas/Gone, "
+        "#/components/schemas/TaskIdDto, other.yaml#/x\n"
+    )
+
+
+def test_the_order_of_alternatives_is_not_a_change() -> None:
+    base = copy.deepcopy(SPEC)
+    post(base)["security"] = [{}, {"bearerAuth": []}]
+    after = copy.deepcopy(base)
+    post(after)["security"].reverse()
+    assert spec_diff.compare(base, after) == []
 
 
 @pytest.mark.parametrize(
