@@ -214,8 +214,8 @@ EDITS: list[tuple[str, Edit, str, str]] = [
         "a description changes",
         lambda d: field(d, "resolution").update(description="any\n size"),
         "risky",
-        "description changed: check it for new rules: was “The resolution of the image, only valid "
-        "when model is nano-banana-pro or nano-banana-2”, now “any size”",
+        "description changed: check it for new rules: was "
+        f"“{' '.join(field(SPEC, 'resolution')['description'].split())}”, now “any size”",
     ),
     (
         "a request field becomes nullable",
