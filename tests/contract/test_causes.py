@@ -71,6 +71,27 @@ def test_failures_with_no_common_property_are_one_cause() -> None:
     assert len(causes[0].failures) == len(failures)
 
 
+def test_the_wrong_values_of_one_property_are_one_cause() -> None:
+    cases = list(the_plan().cases())
+    valid = [case for case in cases if case.verdict is Verdict.ACCEPT and case.features]
+    models = {case.features["model"] for case in valid}
+    rejected = Violation("rejected", "responds with 400 instead of accepting the request")
+    accepted = Violation("accepted", "accepts an invalid request")
+    failures = [
+        Failure(case, Response(400), rejected)
+        for case in valid
+        if case.features["model"] == min(models)  # in quotes, which come before `absent`
+    ]
+    failures += [
+        Failure(case, Response(201), accepted)
+        for case in cases
+        if case.expectation.reasons == {"model:enum"}
+    ]
+    failed = {id(failure.case) for failure in failures}
+    causes = group(failures, [case for case in cases if id(case) not in failed])
+    assert [cause.id for cause in causes] == [f"{SUBMIT} uneven model"]
+
+
 def test_tasks_without_a_final_status_are_reported_as_not_tested() -> None:
     with server_of("slow tasks") as server:
         outcome = run_against(server, a_small_plan(), task_timeout=0.1)
