@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from mountsea_banana.harness._case import Case
-from mountsea_banana.harness._causes import Failure, group
+from mountsea_banana.harness._causes import Failure, group, join
 from mountsea_banana.harness._oracle import Verdict
 from mountsea_banana.harness._transport import Response
 from mountsea_banana.harness._verify import Violation
@@ -69,6 +69,16 @@ def test_failures_with_no_common_property_are_one_cause() -> None:
     causes = group(failures, bodies)
     assert [cause.id for cause in causes] == [f"{SUBMIT} rejected no common property"]
     assert len(causes[0].failures) == len(failures)
+
+
+def test_failures_that_a_retry_does_not_reproduce_are_one_cause() -> None:
+    bodies = [case for case in the_plan().cases() if case.check == "combinations"]
+    violation = Violation("failed", "responds with 500")
+    failures = [Failure(case, Response(500), violation) for case in bodies[:4]]
+    causes = [each for found in (failures[:2], failures[2:]) for each in group(found, bodies)]
+    (cause,) = join(cause.as_intermittent() for cause in causes)
+    assert cause.id == f"{SUBMIT} failed intermittently"
+    assert len(cause.failures) == len(failures)
 
 
 def test_the_wrong_values_of_one_property_are_one_cause() -> None:
