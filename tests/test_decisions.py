@@ -992,6 +992,29 @@ def test_the_id_of_another_task_in_an_incomplete_response_is_ignored(
     assert caught.value.task_id == task_id
 
 
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (201, api.SubmissionUnreadable),
+        (500, api.SubmissionServerError),
+        (303, api.SubmissionUnknown),
+    ],
+)
+def test_a_task_id_in_a_wrapped_response_that_is_not_json_is_kept(
+    web: Web, banana: NanoBanana, status: int, error: type[api.NanoBananaError]
+) -> None:
+    web.add_response(status, text='{"data": {"taskId": "t-1"}')
+    with pytest.raises(error) as caught:
+        banana.generate("a cat")
+    assert caught.value.task_id == "t-1"
+
+
+def test_a_wrapped_snapshot_that_is_not_json_is_reported(web: Web, banana: NanoBanana) -> None:
+    web.add_response(text='{"data": {"taskId": "t-1", "status": "completed"}')
+    with pytest.raises(api.UnexpectedResponse, match="violates the contract"):
+        banana.task("t-1").fetch()
+
+
 def test_the_id_of_a_new_task_is_logged(
     web: Web, banana: NanoBanana, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -50,14 +50,17 @@ class APIResponse:
     """The parsed body; None if it is not JSON."""
     task_id: str | None
     """Read before anything else, so that no later fault loses a charged task."""
-    is_wrapped: bool
-    """Whether the object of the contract is in `data`, as reported by public clients."""
     fault: Exception | None
     """Why the body is incomplete."""
 
     @property
     def is_success(self) -> bool:
         return 200 <= self.status_code < 300
+
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether the object of the contract is in `data`, as reported by public clients."""
+        return _is_wrapped(self.document)
 
     @property
     def content(self) -> Mapping[str, Any]:
@@ -75,18 +78,16 @@ def read_response(raw: RawResponse, redact: Redactor) -> APIResponse:
     """Read a response: first the task id from the raw body, then the rest without the key."""
     original = _text(raw.body)
     document = _parse(original)
-    task_id, is_wrapped = _find_task_id(document, original)
+    task_id = _find_task_id(document, original)
     text = redact.truncated(original) if raw.fault else redact(original)
     if text != original:
         document = _parse(text)
-        is_wrapped = _find_task_id(document, text)[1]
     return APIResponse(
         status_code=raw.status_code,
         headers=_without_key(raw.headers, redact),
         text=text,
         document=document,
         task_id=task_id and redact(task_id),
-        is_wrapped=is_wrapped,
         fault=raw.fault and redact.error(raw.fault),
     )
 
@@ -121,7 +122,7 @@ _decoder = json.JSONDecoder(parse_int=_parse_int)
 def find_task_id(body: bytes, redact: Redactor) -> str | None:
     """Return the task id in a response body, complete or not, without the key."""
     text = _text(body)
-    task_id = _find_task_id(_parse(text), text)[0]
+    task_id = _find_task_id(_parse(text), text)
     return task_id and redact(task_id)
 
 
@@ -129,18 +130,25 @@ def _text(body: bytes) -> str:
     return body.decode(json.detect_encoding(body), errors="replace")
 
 
-def _find_task_id(document: Any, text: str) -> tuple[str | None, bool]:
-    """Return the task id, and whether the response is wrapped in `data`."""
+def _find_task_id(document: Any, text: str) -> str | None:
+    """Return the task id in a text, which is JSON of `document`, or broken if that is None."""
     if document is None:
         document = _parse_beginning(text[:_BROKEN_CHARS])
     if document is None and (match := _TASK_ID.search(text)):
         document = {"taskId": _parse(match[1])}
     if not isinstance(document, Mapping):
-        return None, False
-    data = document.get("data")
-    is_wrapped = "taskId" not in document and "status" not in document and isinstance(data, Mapping)
-    found = data.get("taskId") if is_wrapped and data is not None else document.get("taskId")
-    return (found if isinstance(found, str) and found.strip() else None), is_wrapped
+        return None
+    found = (document["data"] if _is_wrapped(document) else document).get("taskId")
+    return found if isinstance(found, str) and found.strip() else None
+
+
+def _is_wrapped(document: Any) -> bool:
+    return (
+        isinstance(document, Mapping)
+        and "taskId" not in document
+        and "status" not in document
+        and isinstance(document.get("data"), Mapping)
+    )
 
 
 def _parse_beginning(text: str) -> Any:
