@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
+
+from mountsea_banana.client._files import part_of
 
 
 @contextlib.contextmanager
 def replacing(file: Path, *, encoding: str = "utf-8") -> Iterator[TextIO]:
     """Open a file that takes the place of `file` once it is complete. Raises OSError."""
-    part = file.with_name(f".{secrets.token_hex()}.part")
-    try:
+    with part_of(file) as part:
         with part.open("x", encoding=encoding, errors="replace", newline="") as stream:
             yield stream
         part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

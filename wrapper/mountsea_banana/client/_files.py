@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -111,21 +113,30 @@ def reason(error: Exception) -> str:
     return str(error) if is_ours else describe(error)
 
 
-def _write_atomically(content: bytes, file: Path, *, overwrite: bool) -> None:
+@contextlib.contextmanager
+def part_of(file: Path) -> Iterator[Path]:
+    """Yield a path beside a file, for a new version of it. Nothing is left at that path."""
     part = file.with_name(f".{secrets.token_hex()}.part")
-    claimed = None
     try:
-        with part.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if not overwrite:
-            # Claims the name, or fails if another process was first.
-            file.open("xb").close()
-            claimed = file
-        part.replace(file)
-        claimed = None
+        yield part
     finally:
-        if claimed:
-            claimed.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
+
+
+def _write_atomically(content: bytes, file: Path, *, overwrite: bool) -> None:
+    claimed = None
+    with part_of(file) as part:
+        try:
+            with part.open("xb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            if not overwrite:
+                # Claims the name, or fails if another process was first.
+                file.open("xb").close()
+                claimed = file
+            part.replace(file)
+            claimed = None
+        finally:
+            if claimed:
+                claimed.unlink(missing_ok=True)
