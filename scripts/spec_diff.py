@@ -174,17 +174,25 @@ def read(content: bytes, name: str) -> Node:
 
 def _dangling(node: Any, document: Node) -> Iterator[str]:
     """Yield the references that point to nothing in the document."""
-    if isinstance(node, Mapping) and isinstance(node.get("$ref"), str):
-        start, *names = node["$ref"].split("/")
-        target: Any = document if start == "#" else None
-        for name in (each.replace("~1", "/").replace("~0", "~") for each in names):
-            target = target.get(name) if isinstance(target, Mapping) else None
-        if target is None:
-            yield node["$ref"]
-    for child in (
-        node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
-    ):
-        yield from _dangling(child, document)
+    if isinstance(node, list):
+        for child in node:
+            yield from _dangling(child, document)
+    elif isinstance(node, Mapping):
+        reference = node.get("$ref")
+        if isinstance(reference, str) and not _has(document, reference):
+            yield reference
+        for child in node.values():
+            yield from _dangling(child, document)
+
+
+def _has(document: Node, reference: str) -> bool:
+    """Return whether a reference, such as `#/components/schemas/Name`, points to something."""
+    start, *names = reference.split("/")
+    target: Any = document if start == "#" else None
+    for name in names:
+        key = name.replace("~1", "/").replace("~0", "~")
+        target = target.get(key) if isinstance(target, Mapping) else None
+    return target is not None
 
 
 def oasdiff(base: bytes, spec: Path) -> list[str]:
