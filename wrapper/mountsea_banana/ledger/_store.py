@@ -31,7 +31,7 @@ T = TypeVar("T")
 LOCK_SECONDS = 10.0
 """How long to wait for another process that writes to the ledger, or for a connection."""
 
-# Parameters of libpq: a connection to a machine that no longer responds ends within 25 seconds.
+# Parameters of libpq: a connection to a machine that cannot be reached ends within 25 seconds.
 # Without them, it would hang for two hours. The ledger's URL may have others.
 _CONNECTION = {
     "connect_timeout": round(LOCK_SECONDS),
