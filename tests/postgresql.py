@@ -66,7 +66,7 @@ class CommitLoser(LoopbackServer):
                         return
                     target = server if source is connection else connection
                     target.sendall(content)
-                    if source is connection and b"COMMIT" in content and self.commits:
+                    if source is connection and b"COMMIT\0" in content and self.commits:
                         self.commits -= 1
                         if not self.commits:
                             server.recv(65536)

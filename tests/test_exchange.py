@@ -765,20 +765,26 @@ def test_deadlines_on_trickling_responses_leave_no_thread_and_no_socket(
     either_error = (api.SubmissionUnknown, api.APITimeoutError)
 
     def strike(client: NanoBanana) -> list[str]:
-        return [problem_of(lambda: client.generate("a cat")) for _ in range(deadlines)]
+        found: list[str] = []
+        for _ in range(10 * deadlines):
+            with pytest.raises(either_error) as caught:
+                client.generate("a cat")
+            if isinstance(caught.value, api.SubmissionUnknown):
+                found.append(caught.value.problem)
+            if len(found) == deadlines:
+                break
+        return found
 
     async def strike_async(client: AsyncNanoBanana) -> list[str]:
         found: list[str] = []
-        for _ in range(deadlines):
+        for _ in range(10 * deadlines):
             with pytest.raises(either_error) as caught:
                 await client.generate("a cat")
-            found.append(str(caught.value))
+            if isinstance(caught.value, api.SubmissionUnknown):
+                found.append(caught.value.problem)
+            if len(found) == deadlines:
+                break
         return found
-
-    def problem_of(submit: Callable[[], object]) -> str:
-        with pytest.raises(either_error) as caught:
-            submit()
-        return str(caught.value)
 
     with FaultServer(trickle) as server:
         before = open_files()
@@ -788,14 +794,14 @@ def test_deadlines_on_trickling_responses_leave_no_thread_and_no_socket(
             is_async=is_async,
             settings={"timeout": timeout},
         )
-        assert any("the deadline passed" in problem for problem in problems)
+        assert sum("the deadline passed" in problem for problem in problems) > deadlines / 2
         join_workers()
         for _ in range(100):
             if open_files() <= before:
                 break
             threading.Event().wait(0.01)
         assert open_files() <= before
-    assert server.charged <= deadlines
+    assert server.charged == deadlines
 
 
 def test_a_deadline_cuts_a_connection_that_an_earlier_exchange_opened(
@@ -1564,7 +1570,9 @@ def test_a_background_task_of_a_hook_logs_undisturbed_after_the_exchange(
 
     with FaultServer(CREATED) as server:
         asyncio.run(run(server.url))
-    assert ("hpack.hpack", logging.DEBUG, "a block of theirs") in caplog.record_tuples
+    # asyncio may report a task of another test that is collected meanwhile.
+    logged = [each.getMessage() for each in caplog.records if each.name != "asyncio"]
+    assert logged == ["a block of theirs"]
 
 
 # Clients that send in ways of their own.

@@ -518,7 +518,7 @@ def test_a_commit_whose_acknowledgement_is_lost_is_written_again(
     assert banana_server.charged == 1
 
 
-def test_a_connection_to_a_machine_that_no_longer_responds_ends(postgresql: str) -> None:
+def test_a_connection_to_a_machine_that_cannot_be_reached_ends(postgresql: str) -> None:
     from tests.postgresql import CommitLoser, new_schema
 
     with CommitLoser(new_schema(postgresql)) as proxy:
