@@ -223,7 +223,9 @@ def ms_to_first_request(*arguments: str) -> float:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         start = time.perf_counter()
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, *arguments, "--base-url", url], stdout=subprocess.DEVNULL
+            [sys.executable, *arguments, "--base-url", url],
+            stdout=subprocess.DEVNULL,
+            env=os.environ | {"MOUNTSEA_API_KEY": "test-token"},
         )
         try:
             listener.settimeout(120)
