@@ -74,6 +74,44 @@ def test_every_submission_is_the_request_that_the_http_client_builds(options: An
     ]
 
 
+class Signing(httpx.Client):
+    """A client that merges headers in its own way: it numbers them."""
+
+    number = 0
+
+    def _merge_headers(self, headers: Any = None) -> Any:
+        self.number += 1
+        return super()._merge_headers({**(headers or {}), "X-Number": str(self.number)})
+
+
+def test_a_client_that_merges_headers_in_its_own_way_does_so_for_each_submission() -> None:
+    transport = Recorder()
+    with Signing(transport=transport) as http:
+        banana = client(http)
+        banana.generate("a cat")
+        banana.generate("a cat")
+    assert [request.headers["X-Number"] for request in transport.requests] == ["1", "2"]
+
+
+def test_a_tool_that_instruments_httpx_sees_each_submission(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    build = httpx.Client.build_request
+    built: list[httpx.Request] = []
+
+    def instrumented(self: httpx.Client, *args: Any, **options: Any) -> httpx.Request:
+        built.append(build(self, *args, **options))
+        return built[-1]
+
+    monkeypatch.setattr(httpx.Client, "build_request", instrumented)
+    transport = Recorder()
+    with httpx.Client(transport=transport) as http:
+        banana = client(http)
+        banana.generate("a cat")
+        banana.generate("a cat")
+    assert built == transport.requests
+
+
 def test_an_asynchronous_submission_is_the_same_request() -> None:
     ours, others = Recorder(), Recorder()
 
