@@ -30,6 +30,7 @@ import mountsea_banana as api
 import pytest
 import trio
 from h2.connection import H2Connection
+from hyperframe.frame import GoAwayFrame
 from mountsea_banana import AsyncNanoBanana, AsyncTaskResult, InstantClock, NanoBanana, TaskResult
 from mountsea_banana.client import _threads
 from mountsea_banana.client._exchange import Abandoned, Exchange
@@ -63,6 +64,10 @@ each_error = pytest.mark.parametrize("name", errors())
 
 def generate(client: Any) -> Any:
     return client.generate("a cat")
+
+
+def fetch(client: Any) -> Any:
+    return client.task("t-1").fetch()
 
 
 def call(
@@ -284,6 +289,76 @@ def test_a_response_hook_that_streams_the_body_leaves_a_submission_unknown(is_as
     with FaultServer(CREATED) as server, pytest.raises(api.SubmissionUnknown):
         call(server.url, is_async=is_async, event_hooks={"response": hooks})
     assert (server.posts, server.charged) == (1, 1)
+
+
+@either
+def test_a_response_hook_that_has_read_the_id_and_raises_does_not_lose_it(is_async: bool) -> None:
+    async def read(received: httpx.Response) -> None:
+        await received.aread()
+
+    def fail(_: httpx.Response) -> None:
+        raise ValueError("invalid")
+
+    hooks: Any = [read if is_async else httpx.Response.read, as_hook(fail, is_async=is_async)]
+    event_hooks = {"response": hooks}
+    with FaultServer(CREATED) as server:
+        with pytest.raises(api.SubmissionUnknown, match="ValueError: invalid") as caught:
+            call(server.url, is_async=is_async, event_hooks=event_hooks)
+        assert caught.value.task_id == "t-1"
+        with pytest.raises(api.APIConnectionError, match="ValueError: invalid"):
+            call(server.url, fetch, is_async=is_async, event_hooks=event_hooks)
+
+
+@either
+@pytest.mark.parametrize("status", [201, 503])
+def test_another_response_in_a_hook_that_raises_says_nothing_about_the_submission(
+    status: int, is_async: bool
+) -> None:
+    def hook(received: httpx.Response) -> None:
+        request = received.request if status == 503 else httpx.Request("POST", NOWHERE)
+        other = httpx.Response(status, headers={"Retry-After": "1"}, json=ID, request=request)
+        raise ValueError(f"got {other.status_code} elsewhere")
+
+    with FaultServer(CREATED) as server, pytest.raises(api.SubmissionUnknown) as caught:
+        call(server.url, is_async=is_async, hooks={"response": hook})
+    assert caught.value.task_id is None
+    assert server.posts == 1
+
+
+def test_a_cancellation_in_a_response_hook_that_has_read_the_id_notes_the_id() -> None:
+    async def run() -> None:
+        has_read = asyncio.Event()
+
+        async def hook(received: httpx.Response) -> None:
+            await received.aread()
+            has_read.set()
+            await asyncio.Event().wait()
+
+        async with httpx.AsyncClient(event_hooks={"response": [hook]}) as http:
+            client = AsyncNanoBanana(KEY, base_url=server.url, http_client=http)
+            submission = asyncio.ensure_future(client.generate("a cat"))
+            await asyncio.wait_for(has_read.wait(), 5)
+            submission.cancel()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await submission
+        assert caught.value.__notes__ == [NOTE]
+
+    with FaultServer(CREATED) as server:
+        asyncio.run(run())
+
+
+def test_a_client_that_is_closed_before_it_sends_is_not_said_to_have_sent() -> None:
+    class Closing(httpx.Client):
+        def build_request(self, *arguments: Any, **options: Any) -> httpx.Request:
+            request = super().build_request(*arguments, **options)
+            self.close()  # as another thread may do
+            return request
+
+    with FaultServer(CREATED) as server:
+        client = NanoBanana(KEY, base_url=server.url, http_client=Closing(), max_retries=0)
+        with pytest.raises(api.APIConnectionError, match="the client was closed"):
+            client.generate("a cat")
+    assert server.posts == 0
 
 
 # Transports.
@@ -733,15 +808,17 @@ def test_an_abandoned_poll_that_completes_logs_nothing(
     assert caplog.messages == []
 
 
+# A subinterpreter allows no daemon to be created.
+@pytest.mark.parametrize("method", ["__init__", "start"])
 def test_without_a_thread_nothing_is_sent(
-    monkeypatch: pytest.MonkeyPatch, join_workers: Callable[[], None]
+    method: str, monkeypatch: pytest.MonkeyPatch, join_workers: Callable[[], None]
 ) -> None:
-    def fail(self: threading.Thread) -> None:
+    def fail(self: threading.Thread, **options: Any) -> None:
         raise RuntimeError("can't start new thread")
 
     with FaultServer(CREATED) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", fail)
+            patch.setattr(threading.Thread, method, fail)
             with pytest.raises(api.APIConnectionError, match=r"not sent .*can't start new thread"):
                 call(server.url, is_async=False)
         assert (server.posts, server.charged) == (0, 0)
@@ -1741,6 +1818,25 @@ def test_a_key_that_a_response_breaks_off_in_is_redacted() -> None:
     with FaultServer(fault) as server, pytest.raises(api.BadRequestError) as caught:
         call(server.url, is_async=False)
     assert caught.value.body == "bad key [redacted]"
+
+
+@either
+def test_a_key_in_what_ends_an_http2_connection_is_redacted(
+    is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "httpcore.http2")
+    last = GoAwayFrame(last_stream_id=1, error_code=11, additional_data=f"{KEY} is bad".encode())
+    reply = http2.Reply((http2.raw(last.serialize()),), charges=True)
+    with (
+        http2.Http2FaultServer(http2.Http2Fault("the key in GOAWAY", [reply])) as server,
+        pytest.raises(api.SubmissionUnknown, match=r"additional_data:\[redacted\]>") as caught,
+    ):
+        call(server.url, is_async=is_async, http1=False, http2=True)
+    start = KEY[:6].encode().hex()
+    assert start not in str(caught.value)
+    assert start not in str(caught.value.__cause__)
+    assert "additional_data:[redacted]" in caplog.text
+    assert start not in caplog.text
 
 
 @pytest.mark.parametrize("phase", [-1, float("nan"), "5"])

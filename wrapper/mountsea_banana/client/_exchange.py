@@ -149,6 +149,11 @@ class Exchange:
         return not self._is_connecting
 
     @property
+    def has_response(self) -> bool:
+        """Whether the status and the headers of the response were received."""
+        return self._status_code is not None
+
+    @property
     def body(self) -> bytes:
         """What was received of the response body."""
         return bytes(self._body[: self._max_bytes])

@@ -5,8 +5,10 @@ Failures are not raised but noted in the exchange; `_retries` decides about them
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import threading
+import traceback
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypeVar
 
@@ -64,9 +66,13 @@ def send(
     raised: list[BaseException] = []
 
     def receive() -> None:
-        exchange.start(is_observable=_is_observable(client, request))
+        _start(client, request, exchange)
         with LogRedaction(redact):
-            response = client.send(request, auth=auth, stream=True, follow_redirects=False)
+            try:
+                response = client.send(request, auth=auth, stream=True, follow_redirects=False)
+            except BaseException as error:
+                _receive_from_hook(error, request, exchange)
+                raise
             try:
                 for _ in range(MAX_REDIRECTS if follow_redirects else 0):
                     if response.next_request is None:
@@ -128,10 +134,14 @@ async def send_async(
     try:
         with LogRedaction(redact):
             async with limit:
-                exchange.start(is_observable=_is_observable(client, request))
-                response = await client.send(
-                    request, auth=auth, stream=True, follow_redirects=False
-                )
+                _start(client, request, exchange)
+                try:
+                    response = await client.send(
+                        request, auth=auth, stream=True, follow_redirects=False
+                    )
+                except BaseException as caught:
+                    _receive_from_hook(caught, request, exchange)
+                    raise
                 try:
                     for _ in range(MAX_REDIRECTS if follow_redirects else 0):
                         if response.next_request is None:
@@ -233,6 +243,31 @@ def _is_observable(client: httpx.Client | httpx.AsyncClient, request: httpx.Requ
     )
 
 
+def _start(
+    client: httpx.Client | httpx.AsyncClient, request: httpx.Request, exchange: Exchange
+) -> None:
+    """Note that a client gets a request to send, unless another thread has closed the client."""
+    if client.is_closed:
+        raise RuntimeError("the client was closed")
+    exchange.start(is_observable=_is_observable(client, request))
+
+
+def _receive_from_hook(error: BaseException, request: httpx.Request, exchange: Exchange) -> None:
+    """Note the response to a submission that a hook had read before the hook ended with an error.
+
+    httpx gives it to nobody else, so it is looked for where the error came from.
+    """
+    if request.method != "POST":
+        return
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for value in frame.f_locals.values():
+            with contextlib.suppress(Exception):  # a response without a request or content
+                is_read = isinstance(value, httpx.Response) and value.content
+                if is_read and value.is_success and value.request is request:
+                    exchange.receive(value)
+                    return
+
+
 def _settle(error: Exception, request: httpx.Request, exchange: Exchange) -> Exception | None:
     """Return the error that an exchange ends with; None if it only repeats what the response says.
 
@@ -241,8 +276,8 @@ def _settle(error: Exception, request: httpx.Request, exchange: Exchange) -> Exc
     if _is_of_the_pool(error, request):
         exchange.report(error)
     response = _response_of(error, request)
-    if response is None:
-        return error  # of the connection, or about another server's response
+    if response is None or exchange.has_response:
+        return error  # of the connection, about another server's response, or after ours
     try:
         exchange.receive(response)
     except Exception as unreadable:

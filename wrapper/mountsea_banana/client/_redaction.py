@@ -33,11 +33,14 @@ _current: ContextVar[list[Redactor]] = ContextVar("mountsea_banana_redactor", de
 
 
 class Redactor:
-    """Removes the API key from text: verbatim, in any case, escaped or percent-encoded."""
+    """Removes the API key from text: verbatim, in any case, escaped, percent-encoded or as hex."""
 
     def __init__(self, key: str) -> None:
-        self._pattern = re.compile("".join(map(_forms, key)), re.IGNORECASE)
         self._lower = key.lower()
+        # h2 shows the first 20 bytes of what a server says about the end of a connection.
+        self._hex = key[:_MIN_PART].encode().hex() if len(key) >= _MIN_PART else self._lower
+        forms = "".join(map(_forms, key))
+        self._pattern = re.compile(f"{forms}|{re.escape(self._hex)}[0-9a-f]*", re.IGNORECASE)
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_clean)
         logging.getLogger("hpack.hpack").addFilter(_drop)
@@ -56,7 +59,8 @@ class Redactor:
     def is_in(self, text: str) -> bool:
         """Return whether a text contains the key."""
         if text.isascii() and not any(char in text for char in _ESCAPES):
-            return self._lower in text.lower()  # a tenth of the pattern's time
+            lower = text.lower()  # a tenth of the pattern's time
+            return self._lower in lower or self._hex in lower
         return self._pattern.search(text) is not None
 
     def error(self, error: Exception) -> Exception:
