@@ -15,7 +15,7 @@ from tests.loopback import LoopbackServer, close_with_reset, send_at_once, stall
 
 Server = TypeVar("Server", bound=LoopbackServer)
 
-SILENCE = 0.02
+SILENCE = 0.05
 """A client that sends nothing for this many seconds waits for the server."""
 
 
