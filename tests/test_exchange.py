@@ -52,6 +52,7 @@ from tests.faults import (
     errors,
     response,
 )
+from tests.loopback import server_tls
 
 NOWHERE = "http://127.0.0.1:9"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -361,6 +362,34 @@ def test_a_client_that_is_closed_before_it_sends_is_not_said_to_have_sent() -> N
     assert server.posts == 0
 
 
+@pytest.mark.parametrize("status", [201, 400])
+def test_a_response_hook_that_raises_a_response_says_why_only_if_it_is_a_success(
+    status: int, is_async: bool
+) -> None:
+    def hook(received: httpx.Response) -> None:
+        raise httpx.HTTPStatusError("my reason", request=received.request, response=received)
+
+    expected = api.SubmissionUnknown if status == 201 else api.BadRequestError
+    with (
+        FaultServer(Fault("a status", response(status, ID))) as server,
+        pytest.raises(expected) as caught,
+    ):
+        call(server.url, is_async=is_async, hooks={"response": hook})
+    assert ("my reason" in str(caught.value)) is (status == 201)
+
+
+@either
+def test_a_timeout_error_of_a_response_hook_is_not_the_deadline(is_async: bool) -> None:
+    def hook(_: httpx.Response) -> None:
+        raise TimeoutError("mine")
+
+    with (
+        FaultServer(CREATED) as server,
+        pytest.raises(api.SubmissionUnknown, match="TimeoutError: mine"),
+    ):
+        call(server.url, is_async=is_async, hooks={"response": hook})
+
+
 # Transports.
 
 
@@ -450,6 +479,18 @@ def test_a_dead_proxy_means_that_nothing_was_sent(is_async: bool) -> None:
     with pytest.raises(api.APIConnectionError, match="not sent"):
         call("https://api.example", is_async=is_async, proxy=proxy, settings={"clock": clock})
     assert len(clock.sleeps) == 2
+
+
+@either
+def test_a_submission_to_a_server_without_a_trusted_certificate_was_not_sent(
+    is_async: bool,
+) -> None:
+    with (
+        FaultServer(CREATED, tls=server_tls()) as server,
+        pytest.raises(api.APIConnectionError, match="not sent"),
+    ):
+        call(server.url, is_async=is_async, verify=True)
+    assert server.posts == 0
 
 
 class ReleasingClock(InstantClock):
@@ -1350,39 +1391,64 @@ def test_an_attempt_given_up_is_not_sent_again_on_another_connection(
     assert (server.posts, server.charged) == (2, 0)
 
 
-class _Untouchable:
-    """A connection that nobody may shut down."""
+class Connection:
+    """Notes whether it was shut down."""
 
-    def get_extra_info(self, _: str) -> object:
-        raise AssertionError("the connection is shared")
+    is_shut_down = False
+
+    def get_extra_info(self, _: str) -> None:
+        self.is_shut_down = True
 
 
 @pytest.mark.parametrize(
-    "event", ["http2.send_connection_init.started", "http11.response_closed.started"]
+    ("events", "is_ours"),
+    [
+        (["http11.send_request_headers.started"], True),
+        (["http11.send_request_headers.started", "http11.response_closed.started"], False),
+        (["http2.send_request_headers.started"], False),
+    ],
 )
-def test_a_deadline_leaves_a_connection_alone_that_others_may_use(
-    event: str, join_workers: Callable[[], None]
+def test_giving_up_cuts_a_connection_unless_others_may_use_it(
+    events: Sequence[str], is_ours: bool
 ) -> None:
-    returns = threading.Event()
+    connection, exchange = Connection(), Exchange(max_bytes=1)
+    exchange.start(is_observable=True)
+    exchange.trace("connection.connect_tcp.started", {})
+    exchange.trace("connection.connect_tcp.complete", {"return_value": connection})
+    for event in events:
+        exchange.trace(event, {})
+    exchange.abandon(KeyboardInterrupt())
+    assert connection.is_shut_down is is_ours
 
-    def handle(request: httpx.Request) -> httpx.Response:
-        trace = request.extensions["trace"]
-        trace("connection.connect_tcp.started", {})
-        trace("connection.connect_tcp.complete", {"return_value": _Untouchable()})
-        trace(event, {})
-        returns.wait(5)
-        return httpx.Response(201, json=ID)
 
-    settings = {"timeout": SHORT, "max_retries": 0}
-    with pytest.raises(api.NanoBananaError, match="DeadlinePassed"):
-        call(
-            NOWHERE,
-            is_async=False,
-            transport=httpx.MockTransport(handle),
-            settings=settings,
-        )
-    returns.set()
-    join_workers()
+@pytest.mark.parametrize(
+    ("version", "is_read", "is_ours"),
+    [(b"HTTP/1.1", False, True), (b"HTTP/1.1", True, False), (b"HTTP/2", False, False)],
+)
+def test_giving_up_cuts_the_connection_of_a_response_unless_others_may_use_it(
+    version: bytes, is_read: bool, is_ours: bool
+) -> None:
+    connection, exchange = Connection(), Exchange(max_bytes=1000)
+    extensions = {"http_version": version, "network_stream": connection}
+    received = httpx.Response(201, content=iter([BODY]), extensions=extensions)
+    if is_read:  # by a hook
+        received.read()
+    exchange.start(is_observable=True)
+    exchange.receive(received)
+    exchange.abandon(KeyboardInterrupt())
+    assert connection.is_shut_down is is_ours
+
+
+def test_a_late_response_is_read_for_some_kilobytes_at_most() -> None:
+    kilobytes, exchange = 0, Exchange(max_bytes=100_000, on_late_response=lambda _: None)
+    exchange.start(is_observable=True)
+    exchange.receive(httpx.Response(201))
+    exchange.abandon(KeyboardInterrupt())
+    with suppress(Abandoned):
+        for _ in range(100):
+            exchange.add(b" " * 1000)
+            kilobytes += 1
+    assert 10 <= kilobytes < 20
 
 
 @either
@@ -1546,11 +1612,12 @@ def read(raw: Mapping[str, Any], *, is_async: bool) -> bytes:
 def test_the_body_of_a_redirect_is_not_read(is_async: bool) -> None:
     redirect = response(302, b" " * 100, "Location: /b", length=10**9)
     image = response(200, PNG, "Content-Type: image/png")
-    with FaultServer(Fault("redirect", redirect), Fault("image", image)) as server:
+    redirects = [Fault("redirect", redirect)] * 2
+    with FaultServer(*redirects, Fault("image", image)) as server:
         raw = {"result": {"imageUrls": [f"{server.url}/a.png"]}}
         content = read(raw, is_async=is_async)
     assert content == PNG
-    assert [each.split()[1] for each in server.requests] == [b"/a.png", b"/b"]
+    assert [each.split()[1] for each in server.requests] == [b"/a.png", b"/b", b"/b"]
 
 
 @either
@@ -1734,6 +1801,22 @@ def test_a_request_hook_that_moves_a_submission_to_another_transport_is_charged_
     assert len(charged) == 1
 
 
+def test_a_failed_attempt_of_a_request_hook_says_nothing_about_its_next_one() -> None:
+    def hook(request: httpx.Request) -> None:
+        with suppress(httpx.ConnectError):
+            other.post(NOWHERE, extensions=request.extensions)
+        other.post(server.url)
+        raise ValueError("both servers failed")
+
+    with (
+        FaultServer(CREATED) as server,
+        httpx.Client(**DEFAULT_HTTP) as other,
+        pytest.raises(api.SubmissionUnknown),
+    ):
+        call(server.url, is_async=False, hooks={"request": hook})
+    assert (server.posts, server.charged) == (1, 1)
+
+
 # Interrupts that are errors of this package, or come twice.
 
 
@@ -1770,6 +1853,33 @@ def test_an_exchange_that_was_not_abandoned_may_still_leave() -> None:
     assert exchange.may_have_left
     exchange.abandon(KeyboardInterrupt())
     assert not exchange.may_have_left
+
+
+def test_a_request_with_a_response_has_left_whatever_was_reported() -> None:
+    exchange = Exchange(max_bytes=1)
+    exchange.start(is_observable=True)
+    exchange.trace("connection.connect_tcp.started", {})
+    exchange.receive(httpx.Response(201))
+    exchange.abandon(KeyboardInterrupt())
+    assert exchange.may_have_left
+
+
+def test_a_request_may_have_left_in_another_way_after_a_reported_failure() -> None:
+    exchange = Exchange(max_bytes=1)
+    exchange.start(is_observable=True)
+    exchange.trace("connection.connect_tcp.started", {})
+    exchange.trace("connection.connect_tcp.failed", {"exception": httpcore.ConnectError()})
+    exchange.abandon(KeyboardInterrupt())
+    assert exchange.may_have_left
+
+
+def test_a_transport_that_was_ever_unobservable_is_not_trusted() -> None:
+    exchange = Exchange(max_bytes=1)
+    exchange.start(is_observable=False)
+    exchange.trace("connection.connect_tcp.started", {})
+    exchange.check(is_observable=True)
+    exchange.end(httpcore.ConnectError())
+    assert exchange.may_have_left
 
 
 # What servers and hooks do to the id and the key.

@@ -204,8 +204,8 @@ class Exchange:
                     self._reported.append(error)
                     self._is_connecting = False
                 return
-            if moment == "complete" and step in ("connect_tcp", "start_tls"):
-                self._opened_stream = info.get("return_value")
+            if step in ("connect_tcp", "start_tls"):
+                self._opened_stream = info.get("return_value")  # none before it is complete
             if (step, moment) == ("send_request_headers", "started"):
                 # A proxy's CONNECT is reported like the request itself.
                 method = getattr(info.get("request"), "method", None)
