@@ -161,6 +161,7 @@ class Copy:
         return {
             **os.environ,
             "PYTHONPATH": f"{self.folder}/wrapper{os.pathsep}{self.folder}/generated_client",
+            "TMPDIR": str(self.folder.parent),  # a test that is killed leaves its files behind
             "PYTHONDONTWRITEBYTECODE": "1",  # two mutants can have the same size and time stamp
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # loading them takes too long
         }
