@@ -362,6 +362,7 @@ def test_a_client_that_is_closed_before_it_sends_is_not_said_to_have_sent() -> N
     assert server.posts == 0
 
 
+@either
 @pytest.mark.parametrize("status", [201, 400])
 def test_a_response_hook_that_raises_a_response_says_why_only_if_it_is_a_success(
     status: int, is_async: bool
