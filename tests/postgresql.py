@@ -42,19 +42,35 @@ def new_schema(url: str) -> str:
 
 
 class CommitLoser(LoopbackServer):
-    """A proxy to a server. It breaks one connection between a commit and its acknowledgement."""
+    """A proxy to a server. It keeps the acknowledgements of some commits to itself."""
+
+    error = "server closed the connection"
+    """What the client notices then."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
         self._folder = unquote(re.findall(r"host=([^&]+)", url)[0])
         self._location = url.replace(f"host={self._folder}", "")
-        self.commits = 0
-        """The number of commits until a connection breaks; 0 if none does."""
+        self._commits = 0
+        self._lost: tuple[int, ...] = ()
 
     @property
     def location(self) -> str:
         """The URL of the server through this proxy."""
         return self._location.replace("@/", f"@{self.url.removeprefix('http://')}/")
+
+    def lose(self, *commits: int) -> None:
+        """Lose some of the commits from now on, counted from 1."""
+        self._commits = 0
+        self._lost = commits
+
+    @property
+    def has_lost_all(self) -> bool:
+        """Whether all the commits to lose were lost."""
+        return self._commits >= max(self._lost)
+
+    def end(self, connection: socket.socket) -> None:
+        """End a connection whose commit was lost: it breaks, unless a subclass does more."""
 
     def handle(self, connection: socket.socket) -> None:
         with socket.socket(socket.AF_UNIX) as server:
@@ -66,8 +82,9 @@ class CommitLoser(LoopbackServer):
                         return
                     target = server if source is connection else connection
                     target.sendall(content)
-                    if source is connection and b"COMMIT\0" in content and self.commits:
-                        self.commits -= 1
-                        if not self.commits:
+                    if source is connection and b"COMMIT\0" in content:
+                        self._commits += 1
+                        if self._commits in self._lost:
                             server.recv(65536)
+                            self.end(connection)
                             return

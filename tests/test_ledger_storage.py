@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import mountsea_banana as api
@@ -27,6 +28,9 @@ from mountsea_banana.mock import MockServer
 from tests.conftest import KEY as TOKEN
 from tests.faults import KEY, Fault, FaultServer, response
 from tests.ledgers import Caller, Gate, created, everywhere
+
+if TYPE_CHECKING:
+    from tests.postgresql import CommitLoser
 
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs the files of Linux")
 
@@ -504,33 +508,87 @@ def test_an_unusable_url_is_an_error_without_its_password(url: str, message: str
         error = error.__cause__
 
 
-@pytest.mark.parametrize("commits", [1, 2], ids=["of the claim", "of the task"])
-def test_a_commit_whose_acknowledgement_is_lost_is_written_again(
-    postgresql: str, caller: Caller, banana_server: MockServer, commits: int
-) -> None:
+@pytest.fixture(params=["breaks", "falls silent"])
+def proxy(
+    request: pytest.FixtureRequest, postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[CommitLoser]:
+    """A proxy to a server. After a lost commit, the connection breaks or falls silent."""
+    from mountsea_banana.ledger import _postgresql
+
     from tests.postgresql import CommitLoser, new_schema
 
-    with CommitLoser(new_schema(postgresql)) as proxy, Ledger(proxy.location) as ledger:
-        proxy.commits = commits
+    class Silencer(CommitLoser):
+        error = "the server does not respond"
+
+        def end(self, connection: socket.socket) -> None:
+            with monkeypatch.context() as impatient:
+                impatient.setattr(_postgresql, "RESPONSE_SECONDS", 0)
+                connection.settimeout(30)
+                connection.recv(1)  # until the ledger closes the connection
+
+    kind = CommitLoser if request.param == "breaks" else Silencer
+    with kind(new_schema(postgresql)) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("commit", [1, 2], ids=["of the claim", "of the task"])
+def test_a_commit_whose_acknowledgement_is_lost_is_written_again(
+    proxy: CommitLoser, caller: Caller, banana_server: MockServer, commit: int
+) -> None:
+    with Ledger(proxy.location) as ledger:
+        proxy.lose(commit)
         task_id = caller.submit(ledger)
-        assert proxy.commits == 0
+        assert proxy.has_lost_all
         assert [(each.state, each.task_id) for each in ledger.entries()] == [("accepted", task_id)]
     assert banana_server.charged == 1
 
 
-def test_a_connection_to_a_machine_that_cannot_be_reached_ends(postgresql: str) -> None:
-    from tests.postgresql import CommitLoser, new_schema
+def test_a_claim_that_nobody_could_confirm_is_freed_by_the_next_call(
+    proxy: CommitLoser, caller: Caller, banana_server: MockServer
+) -> None:
+    with Ledger(proxy.location) as ledger:
+        proxy.lose(1, 2)
+        with pytest.raises(LedgerError, match=proxy.error):
+            caller.submit(ledger)
+        assert proxy.has_lost_all
+        assert [each.state for each in ledger.entries()] == ["claimed"]
+        assert banana_server.charged == 0
+        task_id = caller.submit(ledger)
+        assert [(each.state, each.task_id) for each in ledger.entries()] == [("accepted", task_id)]
+    assert banana_server.charged == 1
 
-    with CommitLoser(new_schema(postgresql)) as proxy:
-        for options, seconds in (("", "25000"), ("&tcp_user_timeout=7000", "7000")):
-            with (
-                Ledger(proxy.location + options) as ledger,
-                ledger._store._connect() as connection,
-            ):
-                driver: Any = connection.connection.dbapi_connection
-                parameters = driver.info.get_parameters()
-            assert parameters["tcp_user_timeout"] == seconds
-            assert parameters["keepalives_idle"] == "10"
+
+def test_the_ledger_leaves_nothing_in_a_session_that_others_use_after_it(
+    postgresql: str, caller: Caller
+) -> None:
+    """So a pooler may give each transaction to another session."""
+    from tests.postgresql import new_schema
+
+    with Ledger(new_schema(postgresql)) as ledger:
+        for number in range(10):  # the driver would prepare a statement when it has seen it often
+            caller.submit(ledger, f"cat {number}")
+        with ledger._store._connect() as connection:
+            assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "10s"
+            prepared = "SELECT count(*) FROM pg_prepared_statements"
+            assert connection.exec_driver_sql(prepared).scalar() == 0
+            session: Any = connection.connection.dbapi_connection
+            session.rollback()
+            for name, default in (("statement_timeout", "0"), ("lock_timeout", "0")):
+                assert session.execute(f"SHOW {name}").fetchone() == (default,)
+
+
+@pytest.mark.parametrize(("option", "seconds"), [("", "10"), ("&connect_timeout=7", "7")])
+def test_the_url_may_say_how_long_to_wait_for_a_connection(
+    postgresql: str, option: str, seconds: str
+) -> None:
+    from tests.postgresql import new_schema
+
+    with (
+        Ledger(new_schema(postgresql) + option) as ledger,
+        ledger._store._connect() as connection,
+    ):
+        driver: Any = connection.connection.dbapi_connection
+        assert driver.info.get_parameters()["connect_timeout"] == seconds
 
 
 def test_the_repr_of_a_ledger_hides_the_password(postgresql: str, path: Path) -> None:

@@ -31,16 +31,6 @@ T = TypeVar("T")
 LOCK_SECONDS = 10.0
 """How long to wait for another process that writes to the ledger, or for a connection."""
 
-# Parameters of libpq: a connection to a machine that cannot be reached ends within 25 seconds.
-# Without them, it would hang for two hours. The ledger's URL may have others.
-_CONNECTION = {
-    "connect_timeout": round(LOCK_SECONDS),
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,
-}
-
 
 class Store:
     """A ledger's database. Threads may share it. Every method raises LedgerError."""
@@ -58,18 +48,15 @@ class Store:
         else:
             self.name = url.render_as_string(hide_password=True)
             try:
-                self._engine = sql.create_engine(
-                    url,
-                    pool_pre_ping=True,
-                    # Each statement must see what others have committed before it.
-                    isolation_level="READ COMMITTED",
-                    connect_args={n: v for n, v in _CONNECTION.items() if n not in url.query},
-                )
+                from . import _postgresql
+
+                self._engine = _postgresql.create_engine(url, lock_seconds=LOCK_SECONDS)
             except ImportError as error:  # sqlalchemy alone is part of another extra
                 raise ConfigurationError(missing(error, "ledger")) from error
-            event.listen(self._engine, "connect", _prepare_postgresql)
         self._statements = Statements(is_sqlite=self._is_sqlite)
         self._transactions = Transactions(self._begin)
+        self._unused: set[str] = set()
+        """Claims that may have been committed although the ledger failed; nobody submits them."""
         try:
             self._write(self._migrate)
         except BaseException:
@@ -106,7 +93,11 @@ class Store:
         submissions.
         """
 
+        unused = list(self._unused)
+
         def insert(connection: Connection) -> Entry:
+            for each in unused:
+                connection.execute(self._statements.free, {"of_claim": each})
             latest = self._latest(connection, order.key)
             if latest and not is_free(latest, retry_failed=retry_failed):
                 return latest
@@ -129,11 +120,15 @@ class Store:
 
         while True:
             try:
-                return self._write(insert)
+                entry = self._write(insert)
             except LedgerError as error:
                 # Another process was faster, which only PostgreSQL lets happen.
                 if not isinstance(error.__cause__, IntegrityError):  # pragma: no branch
+                    self._unused.add(claim)
                     raise
+            else:
+                self._unused.difference_update(unused)
+                return entry
 
     def read(self, claim: str) -> Entry | None:
         """Return the submission of a claim."""
@@ -204,7 +199,7 @@ class Store:
         with (
             self._errors(),
             self._connect() as connection,
-            connection.execution_options(yield_per=500).execute(query) as result,
+            connection.execute(query, execution_options={"yield_per": 500}) as result,
         ):
             for row in result.mappings():
                 entry = Entry.of(row, now=row["now"])
@@ -332,15 +327,6 @@ def _begin_sqlite(connection: Connection) -> None:
     # A transaction that starts with a read cannot wait for the lock once it writes.
     writes = connection.get_execution_options()["writes"]
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _prepare_postgresql(connection: Any, _: object) -> None:
-    milliseconds = round(LOCK_SECONDS * 1000)
-    with connection.cursor() as cursor:
-        cursor.execute("SET synchronous_commit = on")
-        cursor.execute(f"SET lock_timeout = {milliseconds}")
-        cursor.execute(f"SET statement_timeout = {milliseconds}")
-    connection.commit()
 
 
 def _clean(text: str) -> str:
