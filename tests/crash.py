@@ -21,7 +21,7 @@ import sqlalchemy.dialects.postgresql.psycopg
 import sqlalchemy.dialects.sqlite  # noqa: F401
 from mountsea_banana import NanoBanana
 from mountsea_banana.client._exchange import Exchange
-from mountsea_banana.ledger import Ledger, _flows
+from mountsea_banana.ledger import Ledger
 from mountsea_banana.ledger._store import Store
 from sqlalchemy import event
 
@@ -63,7 +63,6 @@ def submit(url: str, location: str, key: str, points: Points) -> None:
         httpx.Client(verify=_TLS) as http,
         NanoBanana("test-token", base_url=url, http_client=http) as banana,
     ):
-        _flows._claim_seconds = lambda settings: 0.0  # nobody has to wait for the end of a claim
         points.surround(Store, "_write")
         points.surround(Exchange, "trace")
         event.listen(ledger._store._engine, "commit", points.reach)

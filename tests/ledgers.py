@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Any, Self
 
 import httpx
+import psycopg
 import pytest
 from attrs import field, frozen
 from mountsea_banana import AsyncNanoBanana, InstantClock, NanoBanana
@@ -112,6 +115,17 @@ class Gate:
         self.is_reached.set()
         assert self.is_open.wait(30), "the test never opens the gate"
         return created(self._task_id)
+
+
+def end_claims(location: str) -> None:
+    """Let the claims of a ledger end now, as if their time had passed."""
+    statement = "UPDATE submissions SET ends_at = claimed_at"
+    if location.startswith("postgresql"):
+        with psycopg.connect(location) as server:
+            server.execute(statement)
+        return
+    with contextlib.closing(sqlite3.connect(location)) as file, file:
+        file.execute(statement)
 
 
 def created(task_id: str = "t-1") -> httpx.Response:

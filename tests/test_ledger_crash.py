@@ -12,7 +12,7 @@ from mountsea_banana.mock import MockServer
 
 from tests import chaos
 from tests.chaos_worker import Batch
-from tests.ledgers import everywhere
+from tests.ledgers import end_claims, everywhere
 from tests.postgresql import new_schema
 
 
@@ -23,6 +23,7 @@ def test_a_process_killed_at_any_point_neither_pays_twice_nor_loses_a_task(
     command = [sys.executable, "-m", "tests.crash", banana_server.url, location]
     keys = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     assert len(keys) > 20
+    end_claims(location)
     outcomes = []
     with Ledger(location) as ledger:
         for key in keys:
@@ -54,7 +55,7 @@ def test_a_batch_whose_processes_are_killed_at_random_loses_nothing(
 ) -> None:
     """The short form of `make chaos`."""
     with chaos.mock() as url:
-        batch = Batch(url, new_schema(postgresql), tmp_path, rows=40, claim_seconds=0.5)
+        batch = Batch(url, new_schema(postgresql), tmp_path, rows=40, claim_seconds=3.0)
         report = chaos.run("PostgreSQL", batch, kills=4, workers=2)
     assert (report.kills, report.charged, report.pictures) == (4, 40, 40), chaos.table([report])
     assert (report.paid_twice, report.lost, report.problems) == (0, 0, [])

@@ -19,13 +19,13 @@ import psycopg
 import pytest
 from mountsea_banana import AsyncNanoBanana, InstantClock
 from mountsea_banana.client._errors import ConfigurationError
-from mountsea_banana.ledger import InDoubt, Ledger, LedgerError, _flows
+from mountsea_banana.ledger import InDoubt, Ledger, LedgerError
 from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer, Plan
 
 from tests.conftest import KEY, BoundedClock
 from tests.faults import FAULTS, Fault, FaultServer, response
-from tests.ledgers import Caller, Gate, created, everywhere
+from tests.ledgers import Caller, Gate, created, end_claims, everywhere
 
 ENDED = 10_000.0
 """Seconds after which every claim of a test has ended."""
@@ -51,11 +51,6 @@ def put_in_doubt(caller: Caller, ledger: Ledger, server: MockServer) -> InDoubt:
     with pytest.raises(InDoubt) as caught:
         caller.submit(ledger)
     return caught.value
-
-
-def let_claims_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the claims from now on end as soon as they begin, on whatever clock."""
-    monkeypatch.setattr(_flows, "_claim_seconds", lambda _: 0.0)
 
 
 @everywhere
@@ -110,12 +105,12 @@ def test_a_task_id_in_a_broken_response_is_the_task_of_the_key(
 
 @everywhere
 def test_a_claim_that_has_ended_without_an_outcome_is_in_doubt(
-    caller: Caller, ledger: Ledger, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, ledger: Ledger, location: str
 ) -> None:
-    let_claims_end(monkeypatch)
     with Gate() as gate, ThreadPoolExecutor(1) as pool, gate:
         first = pool.submit(Caller(caller.url).submit, ledger, handler=gate)
         assert gate.is_reached.wait(30)
+        end_claims(location)
         with pytest.raises(InDoubt, match="did not report an outcome"):
             caller.submit(ledger)
         (entry,) = ledger.entries("in doubt")
@@ -158,10 +153,10 @@ def test_a_key_in_doubt_is_released_only_when_its_response_can_no_longer_arrive(
 
 @everywhere
 def test_a_key_is_released_on_every_database(
-    caller: Caller, ledger: Ledger, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, ledger: Ledger, location: str, banana_server: MockServer
 ) -> None:
-    let_claims_end(monkeypatch)
     put_in_doubt(caller, ledger, banana_server)
+    end_claims(location)
     ledger.release("cat")
     assert caller.submit(ledger)
     assert [each.state for each in ledger.entries()] == ["released", "accepted"]
@@ -188,7 +183,9 @@ def test_a_key_is_settled_with_a_task_id_only(ledger: Ledger) -> None:
 class LateResponse:
     """A submission whose response arrives when its caller has given up."""
 
-    def __init__(self, ledger: Ledger, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, ledger: Ledger, location: str, caller: Caller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self._gate = Gate("t-late")
         self._is_recorded = threading.Event()
         accept = Store.accept
@@ -201,9 +198,9 @@ class LateResponse:
                     self._is_recorded.set()
 
         monkeypatch.setattr(Store, "accept", accept_late)
-        let_claims_end(monkeypatch)
         with pytest.raises(InDoubt):
             caller.submit(ledger, handler=self._gate, client={"timeout": 0.01})
+        end_claims(location)
 
     def arrive(self) -> None:
         """Let the response arrive, and return when the ledger has its task."""
@@ -213,10 +210,14 @@ class LateResponse:
 
 @pytest.fixture
 def late(
-    ledger: Ledger, clock: InstantClock, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger,
+    location: str,
+    clock: InstantClock,
+    banana_server: MockServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> LateResponse:
     # A cancelled asynchronous exchange receives no more; a thread cannot be cancelled.
-    return LateResponse(ledger, Caller(banana_server.url, clock=clock), monkeypatch)
+    return LateResponse(ledger, location, Caller(banana_server.url, clock=clock), monkeypatch)
 
 
 @everywhere
@@ -384,11 +385,10 @@ def test_a_response_that_is_lost_after_a_release_puts_the_key_in_doubt_again(
 
 
 def test_a_task_id_that_arrives_during_a_release_wins(
-    postgresql: str, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+    postgresql: str, banana_server: MockServer
 ) -> None:
     from tests.postgresql import new_schema
 
-    let_claims_end(monkeypatch)
     location = new_schema(postgresql)
     for change in (
         lambda ledger: ledger.release("cat"),
@@ -402,6 +402,7 @@ def test_a_task_id_that_arrives_during_a_release_wins(
             other.execute("DELETE FROM submissions")
             other.commit()
             put_in_doubt(Caller(banana_server.url), ledger, banana_server)
+            end_claims(location)
             other.execute("UPDATE submissions SET state = 'accepted', task_id = 't-1'")
             changing = pool.submit(change, ledger)
             wait_for_lock(location)
@@ -411,21 +412,32 @@ def test_a_task_id_that_arrives_during_a_release_wins(
             assert Caller(banana_server.url).submit(ledger) == "t-1"
 
 
-def test_a_process_that_was_suspended_until_its_key_was_released_sends_nothing(
-    caller: Caller, ledger: Ledger, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+@everywhere
+@pytest.mark.parametrize("is_released", [False, True])
+def test_a_process_that_was_suspended_until_its_claim_had_ended_sends_nothing(
+    caller: Caller,
+    ledger: Ledger,
+    location: str,
+    banana_server: MockServer,
+    monkeypatch: pytest.MonkeyPatch,
+    is_released: bool,
 ) -> None:
-    let_claims_end(monkeypatch)
     claim = Store.claim
 
     def claim_and_sleep(store: Store, order: Any, *arguments: Any, **options: Any) -> Any:
         entry = claim(store, order, *arguments, **options)
-        ledger.release(order.key)
+        end_claims(location)
+        if is_released:
+            ledger.release(order.key)
         return entry
 
-    monkeypatch.setattr(Store, "claim", claim_and_sleep)
-    with pytest.raises(LedgerError, match="was released before the request was sent"):
-        caller.submit(ledger)
+    with monkeypatch.context() as suspended:
+        suspended.setattr(Store, "claim", claim_and_sleep)
+        with pytest.raises(LedgerError, match="the claim on the key 'cat' has ended"):
+            caller.submit(ledger)
     assert banana_server.charged == 0
+    assert caller.submit(ledger)
+    assert banana_server.charged == 1
 
 
 def wait_for_lock(location: str) -> None:
@@ -720,11 +732,11 @@ def test_a_ledger_that_fails_before_the_request_sends_nothing(
 def test_a_ledger_that_fails_after_the_response_hands_on_the_task_id_in_the_error_and_the_log(
     caller: Caller,
     ledger: Ledger,
+    location: str,
     banana_server: MockServer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    let_claims_end(monkeypatch)
     fail_once(monkeypatch, "accept", times=4)
     with pytest.raises(LedgerError, match=r"could not be recorded \(the disk is full\)") as caught:
         caller.submit(ledger)
@@ -734,6 +746,7 @@ def test_a_ledger_that_fails_after_the_response_hands_on_the_task_id_in_the_erro
     assert task_id in caplog.text
     restored = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
     assert restored.task_id == task_id
+    end_claims(location)
     with pytest.raises(InDoubt):
         caller.submit(ledger)
     ledger.settle("cat", task_id=task_id)
@@ -778,11 +791,11 @@ def test_a_ledger_that_has_lost_the_submission_says_so(
 def test_a_doubt_that_cannot_be_recorded_is_one_when_the_claim_has_ended(
     caller: Caller,
     ledger: Ledger,
+    location: str,
     banana_server: MockServer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    let_claims_end(monkeypatch)
     fail_once(monkeypatch, "doubt")
     banana_server.next_task(Plan(drops=True))
     with pytest.raises(api.SubmissionUnknown) as caught:
@@ -790,6 +803,7 @@ def test_a_doubt_that_cannot_be_recorded_is_one_when_the_claim_has_ended(
     assert not isinstance(caught.value, InDoubt)
     assert caught.value.__notes__ == ["the ledger could not record this: the disk is full"]
     assert "the ledger could not record this" in caplog.text
+    end_claims(location)
     with pytest.raises(InDoubt, match="did not report an outcome"):
         caller.submit(ledger)
 

@@ -51,14 +51,14 @@ def create_task(
     attempts: list[Exchange],
     *,
     settings: Settings,
-    before_retry: Callable[[], object] | None = None,
+    before_attempt: Callable[[], object] | None = None,
     on_late_task: Callable[[str], object] | None = None,
 ) -> Flow[str]:
     """Submit a valid request; return the task id.
 
-    `attempts` holds the exchange that is under way, and none during a pause. `before_retry` may
-    raise an error to prevent a retry. `on_late_task` is called, from any thread, with the id of a
-    task that an abandoned exchange created.
+    `attempts` holds the exchange that is under way, and none during a pause. `before_attempt` may
+    raise an error to prevent an attempt. `on_late_task` is called, from any thread, with the id of
+    a task that an abandoned exchange created.
     """
 
     def receive_late(response: RawResponse) -> None:
@@ -73,7 +73,7 @@ def create_task(
             _requests.submission(checked),
             attempts,
             settings=settings,
-            before_retry=before_retry,
+            before_attempt=before_attempt,
             on_late_response=receive_late,
         )
         task_id = _responses.submitted_task_id(response)
@@ -206,7 +206,7 @@ def _send(
     attempts: list[Exchange],
     *,
     settings: Settings,
-    before_retry: Callable[[], object] | None = None,
+    before_attempt: Callable[[], object] | None = None,
     on_late_response: Callable[[RawResponse], None] | None = None,
 ) -> Flow[APIResponse]:
     """Send a request, and retry it if that is safe, up to `max_retries` times.
@@ -216,6 +216,8 @@ def _send(
     clock = settings.clock
     attempt = 0
     while True:
+        if before_attempt:
+            yield Call(before_attempt)
         exchange = Exchange(max_bytes=_responses.MAX_BYTES, on_late_response=on_late_response)
         attempts.append(exchange)
         try:
@@ -235,6 +237,4 @@ def _send(
             return _retries.settle(outcome, request, now=clock.wall())
         attempts.clear()
         yield Sleep(delay)
-        if before_retry:
-            yield Call(before_retry)
         attempt += 1

@@ -154,12 +154,11 @@ def _submit(store: Store, entry: Entry, checked: CheckedRequest, settings: Setti
     """Submit a request under a claim; record what comes of it."""
     attempts: list[Exchange] = []
     try:
-        yield Call(partial(_check_unreleased, store, entry))
         task_id = yield from _flows.create_task(
             checked,
             attempts,
             settings=settings,
-            before_retry=partial(_check_claim, store, entry),
+            before_attempt=partial(_check_claim, store, entry),
             on_late_task=partial(_accept_late, store, entry),
         )
     except BaseException as error:
@@ -211,18 +210,12 @@ def _accept(store: Store, entry: Entry, task_id: str) -> Flow[None]:
 
 
 def _check_claim(store: Store, entry: Entry) -> None:
+    """Raise LedgerError if the claim has ended, perhaps while this process was suspended."""
     if not store.holds(entry.claim):
         raise LedgerError(
             f"the claim on the key {entry.key!r} has ended before the request was accepted; "
             "nothing was charged"
         )
-
-
-def _check_unreleased(store: Store, entry: Entry) -> None:
-    """Raise LedgerError if a person released the key while this process was suspended."""
-    current = store.read(entry.claim)
-    if current is None or current.state == "released":
-        raise LedgerError(f"the key {entry.key!r} was released before the request was sent")
 
 
 def _accept_late(store: Store, entry: Entry, task_id: str) -> None:
