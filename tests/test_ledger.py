@@ -16,7 +16,7 @@ import httpx
 import mountsea_banana as api
 import pytest
 from mountsea_banana import AsyncNanoBanana, InstantClock, NanoBanana
-from mountsea_banana.ledger import CostLimitReached, InDoubt, KeyConflict, Ledger
+from mountsea_banana.ledger import CostLimitReached, InDoubt, KeyConflict, Ledger, LedgerError
 from mountsea_banana.mock import MockServer, Plan
 
 from tests.conftest import KEY, error_in_a_forked_child
@@ -88,7 +88,7 @@ def test_the_same_request_may_be_built_in_any_way(
     ("change", "shown"),
     [
         ({"prompt": "a dog"}, ["a cat", "a dog"]),
-        ({"api_key": "other-token"}, ["another API key", "account", "Use that one again"]),
+        ({"api_key": "other-token"}, ["another API key", "account", "replace_api_key(old, new)"]),
         ({"client": {"base_url": "http://127.0.0.1:9"}}, ["http://127.0.0.1:9"]),
     ],
     ids=["request", "account", "server"],
@@ -107,6 +107,29 @@ def test_a_key_that_names_something_else_is_a_conflict_that_shows_both(
     assert all(text in str(caught.value) for text in shown)
     assert not hasattr(caught.value, "__notes__")
     assert banana_server.charged == 1
+
+
+@everywhere
+def test_a_new_api_key_of_the_same_account_takes_over_what_the_old_one_submitted(
+    caller: Caller, ledger: Ledger, banana_server: MockServer
+) -> None:
+    task_id = caller.submit(ledger)
+    caller.submit(ledger, "two")
+    with pytest.raises(LedgerError, match="has no submission with the old API key"):
+        ledger.replace_api_key("other-token", KEY)
+    assert ledger.replace_api_key(f" {KEY}\n", "other-token") == 2
+    assert caller.submit(ledger, api_key="other-token") == task_id
+    with pytest.raises(KeyConflict):
+        caller.submit(ledger)
+    assert banana_server.charged == 2
+
+
+@pytest.mark.parametrize("api_key", ["", "Bearer secret", None])
+def test_an_api_key_that_cannot_be_one_is_not_replaced(ledger: Ledger, api_key: Any) -> None:
+    for keys in ((api_key, KEY), (KEY, api_key)):
+        with pytest.raises(api.ConfigurationError, match="the API key") as caught:
+            ledger.replace_api_key(*keys)
+        assert "secret" not in str(caught.value)
 
 
 class Yielding(InstantClock):

@@ -113,7 +113,7 @@ def settings(
 
     Raises ConfigurationError.
     """
-    key = _check_key(os.environ.get("MOUNTSEA_API_KEY") if api_key is None else api_key)
+    key = check_api_key(os.environ.get("MOUNTSEA_API_KEY") if api_key is None else api_key)
     if base_url is None:
         base_url = os.environ.get("MOUNTSEA_BASE_URL") or DEFAULT_BASE_URL
     max_retries = check_count("max_retries", max_retries)
@@ -206,7 +206,8 @@ def reject_pickle(instance: object) -> NoReturn:
     )
 
 
-def _check_key(key: object) -> str:
+def check_api_key(key: object) -> str:
+    """Return an API key without the spaces around it. Raises ConfigurationError."""
     if not isinstance(key, str) or not key.strip():
         raise ConfigurationError("the API key is missing", hint=Hint.SET_KEY)
     key = key.strip()

@@ -16,7 +16,7 @@ from mountsea_banana.rules._check import CheckedRequest
 
 State = Literal["claimed", "accepted", "in doubt", "released"]
 
-UNREPORTED = "the process that submitted it did not report an outcome"
+UNREPORTED = "the process that claimed it did not report an outcome"
 
 
 @frozen

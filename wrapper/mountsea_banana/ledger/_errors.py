@@ -31,7 +31,11 @@ class KeyConflict(NanoBananaError):
             for name, (kept, given) in differences.items()
         )
         if differences.keys() == {"account"}:
-            problem = f"was submitted with another API key ({shown}). Use that one again"
+            problem = (
+                f"was submitted with another API key ({shown}), and its task belongs to that one's "
+                "account. Use that one again, or call ledger.replace_api_key(old, new) if both are "
+                "of the same account"
+            )
         else:
             problem = f"is in use for something else ({shown}). Use another key for another picture"
         super().__init__(f"the key {entry.key!r} {problem}; nothing was sent")

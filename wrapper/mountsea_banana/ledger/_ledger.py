@@ -13,7 +13,12 @@ from mountsea_banana._shared.text import is_utf8, shown
 from mountsea_banana.client import _requests
 from mountsea_banana.client._client import NanoBanana
 from mountsea_banana.client._errors import ConfigurationError
-from mountsea_banana.client._settings import check_count, reject_pickle
+from mountsea_banana.client._settings import (
+    BearerAuth,
+    check_api_key,
+    check_count,
+    reject_pickle,
+)
 
 from ._entries import Entry, State
 from ._errors import InDoubt, LedgerError
@@ -169,6 +174,15 @@ class Ledger:
         Raises LedgerError if the key is not in doubt, or if its response may still arrive.
         """
         self._store.release(check_key(key))
+
+    def replace_api_key(self, old: str, new: str) -> int:
+        """Let what was submitted with an API key belong to another one of the same account.
+
+        Returns the number of submissions. Raises LedgerError if there are none, and
+        ConfigurationError if one of the two cannot be an API key.
+        """
+        accounts = (BearerAuth(check_api_key(each)).fingerprint for each in (old, new))
+        return self._store.replace_account(*accounts)
 
     def back_up(self, file: str | os.PathLike[str]) -> None:
         """Copy the ledger into a new SQLite file, while other processes use it.

@@ -48,6 +48,8 @@ class Statements:
             .returning(*columns)
         )
         self.update = sql.update(submissions).where(has_claim)
+        has_account = submissions.c.account == sql.bindparam("of_account")
+        self.replace_account = sql.update(submissions).where(has_account)
         task_id: sql.BindParameter[str] = sql.bindparam("task_id")
         self.accept = self.update.values(
             state="accepted",

@@ -185,6 +185,14 @@ class Store:
 
         self._write(update)
 
+    def replace_account(self, old: str, new: str) -> int:
+        """Replace an account by another one; return the number of submissions."""
+        row = {"of_account": old, "account": new}
+        count = self._write(lambda c: c.execute(self._statements.replace_account, row).rowcount)
+        if not count:
+            raise LedgerError(f"the ledger {self.name!r} has no submission with the old API key")
+        return count
+
     def keep_result(self, claim: str, snapshot: TaskSnapshot) -> None:
         """Record the final state of a submission's task."""
         self._update(claim, status=snapshot.status, result=json.dumps(snapshot.raw))
