@@ -27,7 +27,7 @@ class Transactions:
     def perform(self, operation: Callable[[Connection], T]) -> T:
         """Perform an operation in a transaction; return its result once that is committed.
 
-        An operation raises errors of this package only before it writes anything.
+        An operation that raises an error of this package has written nothing to be undone.
         """
         job = _Job(operation)
         try:
