@@ -913,14 +913,16 @@ def test_deadlines_on_trickling_responses_leave_no_thread_and_no_socket(
             is_async=is_async,
             settings={"timeout": timeout},
         )
-        assert sum("the deadline passed" in problem for problem in problems) > deadlines / 2
+        assert len(problems) == deadlines
+        assert any("the deadline passed" in problem for problem in problems)
         join_workers()
         for _ in range(100):
             if open_files() <= before:
                 break
             threading.Event().wait(0.01)
         assert open_files() <= before
-    assert server.charged == deadlines
+    # A request that had only begun to leave is not charged.
+    assert server.charged <= deadlines
 
 
 def test_a_deadline_cuts_a_connection_that_an_earlier_exchange_opened(
