@@ -35,7 +35,8 @@ from mountsea_banana.batch import (
     Worklist,
 )
 from mountsea_banana.batch._pace import Pace
-from mountsea_banana.ledger import Ledger, LedgerError
+from mountsea_banana.ledger import Entry, Ledger, LedgerError
+from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer, Plan
 
 from .conftest import KEY
@@ -366,6 +367,50 @@ def test_a_task_that_the_ledger_cannot_record_is_in_doubt_and_named(
     assert report.states == {"in doubt": 1, "not started": 2}
     assert jobs.outcomes[0].task_id
     assert report.stopped == jobs.outcomes[0].error
+
+
+def let_the_next_recordings_fail(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    write = Store._write
+    failures = [LedgerError("the server is gone")] * times
+
+    def fail(store: Store, operation: Callable[[Any], object]) -> object:
+        if store.unrecorded and failures:  # what is written is a task
+            raise failures.pop()
+        return write(store, operation)
+
+    monkeypatch.setattr(Store, "_write", fail)
+
+
+def test_a_task_that_the_ledger_cannot_record_is_recorded_at_the_end(
+    jobs: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_the_next_recordings_fail(monkeypatch, 4)
+    report = jobs.run(*cats(2), concurrency=1)
+    assert report.states == {"running": 1, "not started": 1}
+    assert (jobs.outcomes[0].task_id, jobs.outcomes[0].error) == (
+        jobs.server._api.tasks.all()[0].id,
+        None,
+    )
+    assert jobs.run(*cats(2)).is_complete
+    assert jobs.server.charged == 2
+
+
+def test_the_second_ctrl_c_does_not_lose_a_task_that_is_not_recorded_yet(
+    jobs: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals = [interrupt] * 2
+
+    def fail(store: Store, entry: Entry, task_id: str) -> None:
+        store.unrecorded[entry.claim] = entry, task_id
+        if signals:
+            signals.pop()()
+        raise LedgerError("the server is gone")
+
+    monkeypatch.setattr(Store, "accept", fail)
+    jobs.run(*cats(1))
+    assert [(each.state, each.task_id) for each in jobs.outcomes] == [
+        ("in doubt", jobs.server._api.tasks.all()[0].id)
+    ]
 
 
 def test_an_error_in_the_callback_ends_the_batch_once_nothing_is_in_flight(jobs: Batch) -> None:

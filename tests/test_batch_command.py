@@ -16,6 +16,8 @@ from mountsea_banana.batch import Draining, Outcome, Paused, Submitted, Waiting
 from mountsea_banana.cli import main
 from mountsea_banana.cli._batch_display import Display
 from mountsea_banana.cli._screen import Screen
+from mountsea_banana.ledger import LedgerError, _flows
+from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer, Plan
 
 from .conftest import KEY
@@ -240,6 +242,28 @@ def test_rows_in_doubt_are_named_and_outrank_failures(run: Run, banana_server: M
     result = run("jobs.jsonl", "--concurrency", "1")
     assert result.code == 4
     assert "\nin doubt: cat-2 (line 2)\nthese may have been charged" in result.err
+
+
+def test_a_task_that_the_ledger_could_not_record_is_kept_by_later_runs(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise LedgerError("the server is gone")
+
+    cats(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "accept", fail)
+        patch.setattr(_flows, "_claim_seconds", lambda _: 0.0)  # it is in doubt at once
+        result = run("jobs.jsonl", "--concurrency", "1")
+    task_id = banana_server._api.tasks.all()[0].id
+    assert result.code == 4
+    assert f"\nin doubt: cat-1 (line 1): task {task_id}\n" in result.err
+    for _ in range(2):
+        result = run("jobs.jsonl")
+        assert result.code == 4
+        assert "could not record are in pictures/unrecorded.jsonl" in result.err
+    (line,) = Path("pictures/unrecorded.jsonl").read_text().splitlines()
+    assert (json.loads(line)["key"], json.loads(line)["task_id"]) == ("cat-1", task_id)
 
 
 def test_a_limit_ends_the_batch_and_says_how_to_go_on(run: Run) -> None:

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from mountsea_banana import AsyncNanoBanana, InstantClock
 from mountsea_banana.client._errors import ConfigurationError
-from mountsea_banana.ledger import InDoubt, Ledger, LedgerError
+from mountsea_banana.ledger import Entry, InDoubt, Ledger, LedgerError
 from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer, Plan
 
@@ -190,9 +190,9 @@ class LateResponse:
         self._is_recorded = threading.Event()
         accept = Store.accept
 
-        def accept_late(store: Store, claim: str, task_id: str) -> None:
+        def accept_late(store: Store, entry: Entry, task_id: str) -> None:
             try:
-                accept(store, claim, task_id)
+                accept(store, entry, task_id)
             finally:
                 if task_id == "t-late":
                     self._is_recorded.set()

@@ -15,6 +15,9 @@ from ._writing import replacing
 
 COLUMNS: Sequence[str] = ("number", "key", "state", "task_id", "path", "error")
 
+UNRECORDED = "unrecorded.jsonl"
+"""The file of tasks that the ledger could not record."""
+
 
 def write_results(rows: Worklist, file: Path) -> None:
     """Write what came of each row into a file; its suffix says how. Raises OSError."""
@@ -29,6 +32,18 @@ def write_results(rows: Worklist, file: Path) -> None:
             table.writerows(results)
         else:
             stream.writelines(json.dumps(each) + "\n" for each in results)
+
+
+def keep_unrecorded(rows: Worklist, folder: Path) -> None:
+    """Append the tasks that the ledger could not record to a file. Raises OSError.
+
+    The results file would lose them in the next run.
+    """
+    found = [each for each in rows.outcomes() if each.state == "in doubt" and each.task_id]
+    if found:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / UNRECORDED).open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(_result(each)) + "\n" for each in found)
 
 
 def is_results(file: Path) -> bool:

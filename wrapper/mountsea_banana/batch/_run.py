@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
@@ -166,6 +167,7 @@ class _Batch:
             for task in self._in_flight:
                 task.cancel()
             await asyncio.gather(*self._in_flight, return_exceptions=True)
+            await self._record_again()
         if self._crash:
             raise self._crash
         return Report(self._rows.states, self._charged, self._is_interrupted, self._stopped)
@@ -328,6 +330,22 @@ class _Batch:
                 return
             reason = entry.reason or "it was interrupted"
         self._finish(Outcome(row.number, row.key, "in doubt", error=reason, prompt=prompt))
+
+    async def _record_again(self) -> None:
+        """Record the tasks that the ledger could not record when they were created."""
+        store = self._ledger._store
+        tasks = {entry.key: task_id for entry, task_id in store.unrecorded.values()}
+        if not tasks:
+            return
+        with contextlib.suppress(LedgerError):
+            await asyncio.to_thread(store.accept_unrecorded)
+        left = {entry.key for entry, _ in store.unrecorded.values()}
+        for outcome in [each for each in self._rows.outcomes() if each.key in tasks]:
+            task_id = tasks[outcome.key or ""]
+            if outcome.key in left:
+                self._rows.record(evolve(outcome, state="in doubt", task_id=task_id))
+            else:
+                self._rows.record(evolve(outcome, state="running", task_id=task_id, error=None))
 
     def _finish(self, outcome: Outcome, *, is_old: bool = False) -> None:
         self._rows.record(outcome)

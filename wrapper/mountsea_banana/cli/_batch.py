@@ -15,7 +15,7 @@ from attrs import frozen
 from mountsea_banana import AsyncNanoBanana, ConfigurationError, NanoBananaError, batch
 from mountsea_banana.batch import Report, Worklist
 from mountsea_banana.batch._contact_sheet import is_contact_sheet
-from mountsea_banana.batch._results import is_results
+from mountsea_banana.batch._results import UNRECORDED, is_results, keep_unrecorded
 from mountsea_banana.ledger import Ledger
 
 from ._batch_display import Display
@@ -68,7 +68,7 @@ def run_batch(options: Options) -> int:
             with Ledger(options.location) as ledger:
                 report = _run(rows, ledger, client, options, display)
             code = _finish(rows, report, options, screen, display)
-            _say_doubts(rows, ledger.location, screen)
+            _say_doubts(rows, ledger.location, Path(options.output) / UNRECORDED, screen)
             return _say_fault(display, screen, code)
     except NanoBananaError as error:
         for sentence in explain(error):
@@ -150,6 +150,7 @@ def _finish(
     results = _results_file(options)
     sheet = None
     try:
+        keep_unrecorded(rows, folder)
         batch.write_results(rows, results)
         sheet = batch.write_contact_sheet(rows, folder, title=Path(options.file).name)
     except OSError as error:
@@ -171,13 +172,16 @@ def _finish(
     return code
 
 
-def _say_doubts(rows: Worklist, location: str, screen: Screen) -> None:
-    """Name every row that may have been charged without a known task, and say what to do."""
+def _say_doubts(rows: Worklist, location: str, unrecorded: Path, screen: Screen) -> None:
+    """Name every row that may have been charged without a recorded task, and say what to do."""
     if not rows.states["in doubt"]:
         return
     for outcome in rows.outcomes():
         if outcome.state == "in doubt":
-            screen.say(f"{outcome.key} (line {outcome.number})", "in doubt")
+            task = f": task {outcome.task_id}" if outcome.task_id else ""
+            screen.say(f"{outcome.key} (line {outcome.number}){task}", "in doubt")
+    if unrecorded.exists():
+        screen.say(f"tasks that the ledger could not record are in {unrecorded}")
     screen.say(
         "these may have been charged, so they are not sent again. Check your account, then settle "
         f"or release each key in the ledger {shlex.quote(location)}"

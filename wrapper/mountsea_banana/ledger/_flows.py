@@ -177,7 +177,7 @@ def _submit(store: Store, entry: Entry, checked: CheckedRequest, settings: Setti
             yield from _record(error, partial(store.free, entry.claim))
             raise
         if not isinstance(error, errors.NanoBananaError):
-            yield from _record(error, partial(store.accept, entry.claim, task_id))
+            yield from _record(error, partial(store.accept, entry, task_id))
             raise
     yield from _accept(store, entry, task_id)
     return evolve(entry, state="accepted", task_id=task_id)
@@ -185,7 +185,7 @@ def _submit(store: Store, entry: Entry, checked: CheckedRequest, settings: Setti
 
 def _accept(store: Store, entry: Entry, task_id: str) -> Flow[None]:
     """Record the task of a submission; try again for a while if the ledger fails."""
-    accept = partial(store.accept, entry.claim, task_id)
+    accept = partial(store.accept, entry, task_id)
     try:
         for pause in RECORD_PAUSES:
             try:
@@ -220,7 +220,7 @@ def _check_claim(store: Store, entry: Entry) -> None:
 
 def _accept_late(store: Store, entry: Entry, task_id: str) -> None:
     try:
-        store.accept(entry.claim, task_id)
+        store.accept(entry, task_id)
     except Exception as error:  # nobody waits for it; the id is in the log
         _responses.log(f"task {task_id} could not be recorded for the key {entry.key!r}: {error}")
 

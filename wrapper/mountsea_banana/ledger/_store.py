@@ -57,6 +57,8 @@ class Store:
         self._transactions = Transactions(self._begin)
         self._unused: set[str] = set()
         """Claims that may have been committed although the ledger failed; nobody submits them."""
+        self.unrecorded: dict[str, tuple[Entry, str]] = {}
+        """Submissions whose tasks could not be recorded so far, by their claims."""
         try:
             self._write(self._migrate)
         except BaseException:
@@ -139,11 +141,18 @@ class Store:
         entry = self.read(claim)
         return entry is not None and entry.state == "claimed"
 
-    def accept(self, claim: str, task_id: str) -> None:
+    def accept(self, entry: Entry, task_id: str) -> None:
         """Record the task that a submission created, whatever was known of it before."""
-        row = {"of_claim": claim, "task_id": task_id}
+        self.unrecorded[entry.claim] = entry, task_id
+        row = {"of_claim": entry.claim, "task_id": task_id}
         if not self._write(lambda c: c.execute(self._statements.accept, row).rowcount):
             raise LedgerError(f"the ledger {self.name!r} no longer has the submission")
+        self.unrecorded.pop(entry.claim, None)
+
+    def accept_unrecorded(self) -> None:
+        """Record the tasks that could not be recorded when they were created."""
+        for entry, task_id in list(self.unrecorded.values()):
+            self.accept(entry, task_id)
 
     def doubt(self, claim: str, reason: str) -> Entry | None:
         """Record that a submission may have been charged, unless its task is known by now."""
