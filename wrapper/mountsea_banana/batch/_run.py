@@ -16,9 +16,9 @@ from mountsea_banana._shared.text import shown
 from mountsea_banana.client import _errors as errors
 from mountsea_banana.client._async_client import AsyncNanoBanana
 from mountsea_banana.client._files import Destination, reason
-from mountsea_banana.ledger._async_once import AsyncRecordedTask
+from mountsea_banana.ledger._async_once import AsyncOnce, AsyncRecordedTask
 from mountsea_banana.ledger._entries import Entry
-from mountsea_banana.ledger._errors import CostLimitReached, LedgerError
+from mountsea_banana.ledger._errors import CostLimitReached, KeyClaimed, LedgerError
 from mountsea_banana.ledger._ledger import Ledger
 from mountsea_banana.ledger._store import is_free
 
@@ -184,13 +184,13 @@ class _Batch:
                 self._start(self._again.popleft())
             elif row := next(rows, None):
                 self._start(row)
+            elif self._later and self._is_last_turn:
+                self._start(self._later.popleft())
             elif self._in_flight:
                 await self._change()  # it may have to start again
-            elif self._later and not self._is_last_turn:
+            elif self._later:
                 self._is_last_turn = True
                 self._tell(Waiting(len(self._later), self._claimed_seconds))
-            elif self._later:
-                self._start(self._later.popleft())
             else:
                 return
 
@@ -236,19 +236,20 @@ class _Batch:
         is_old = False
         try:
             entry = await asyncio.to_thread(self._look, row)
-            if entry and entry.state == "claimed" and not self._is_last_turn:
-                self._later.append(row)
-                self._claimed_seconds = max(self._claimed_seconds, entry.remaining)
-                return
-            while entry and entry.state == "claimed" and not self._is_ending:
-                await self._sleep(CLAIM_PAUSE)  # unlike the ledger's own, Ctrl-C ends it
-                entry = await asyncio.to_thread(self._look, row)
             if self._is_ending:
                 return
             is_old = entry is not None and (entry.state == "in doubt" or entry.status is not None)
-            task = await self._ledger.once(
-                row.key, self._client, retry_failed=self._retry_failed, max_cost=self._max_cost
-            ).submit(row.request)
+            once = AsyncOnce(
+                self._ledger._store,
+                row.key,
+                self._client._driver,
+                retry_failed=self._retry_failed,
+                max_cost=self._max_cost,
+                waits=False,  # the batch does, so that Ctrl-C ends it
+            )
+            task = await once.submit(row.request)
+        except KeyClaimed as error:
+            await self._put_off(row, error.entry)
         except CostLimitReached as error:
             self._stop(error.problem)
         except (OSError, ValueError, errors.NanoBananaError) as error:
@@ -260,6 +261,13 @@ class _Batch:
         else:
             assert isinstance(task, AsyncRecordedTask)  # noqa: S101
             await self._follow(row, task, is_old=is_old)
+
+    async def _put_off(self, row: Row, entry: Entry) -> None:
+        """Start a row again later, as another process submits it."""
+        self._claimed_seconds = max(self._claimed_seconds, entry.remaining)
+        if self._is_last_turn:
+            await self._sleep(CLAIM_PAUSE)
+        self._later.append(row)
 
     def _look(self, row: Row) -> Entry | None:
         """Return what the ledger has about a row. Raises if a new image could not be saved."""

@@ -94,12 +94,14 @@ class AsyncOnce(AsyncSubmitter):
         *,
         retry_failed: bool,
         max_cost: int | None,
+        waits: bool = True,
     ) -> None:
         self._store = store
         self._key = key
         self._driver = driver
         self._retry_failed = retry_failed
         self._max_cost = max_cost
+        self._waits = waits
 
     async def _submit(
         self, request: NanoImageDto | Mapping[str, object], *, check_images: bool = False
@@ -112,5 +114,6 @@ class AsyncOnce(AsyncSubmitter):
             retry_failed=self._retry_failed,
             max_cost=self._max_cost,
             settings=self._driver.settings,
+            waits=self._waits,
         )
         return AsyncRecordedTask(self._driver, await self._driver.run(flow))

@@ -43,6 +43,17 @@ class KeyConflict(NanoBananaError):
         self.entry = entry
 
 
+class KeyClaimed(LedgerError):
+    """Another caller is submitting the key; nothing was sent."""
+
+    entry: Entry
+    """What the ledger holds under the key."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(f"another caller is submitting the key {entry.key!r}; nothing was sent")
+        self.entry = entry
+
+
 class CostLimitReached(NanoBananaError):
     """The ledger already holds as many charged submissions as allowed; nothing was sent."""
 

@@ -21,7 +21,7 @@ from mountsea_banana.client._steps import Call, Flow, Notify, Sleep
 from mountsea_banana.rules._check import CheckedRequest
 
 from ._entries import Entry, Order
-from ._errors import CostLimitReached, InDoubt, KeyConflict, LedgerError
+from ._errors import CostLimitReached, InDoubt, KeyClaimed, KeyConflict, LedgerError
 from ._store import Store, is_free
 
 if TYPE_CHECKING:
@@ -76,11 +76,12 @@ def submit(
     retry_failed: bool,
     max_cost: int | None,
     settings: Settings,
+    waits: bool = True,
 ) -> Flow[Record]:
     """Return the record of a key's task; submit the request if nobody has.
 
     Raises InvalidRequest, KeyConflict, InDoubt, CostLimitReached, LedgerError, and what any
-    submission raises.
+    submission raises; KeyClaimed, unless it `waits`, while another caller submits it.
     """
     checked = _requests.checked(request)
     seconds = _claim_seconds(settings)
@@ -99,7 +100,7 @@ def submit(
         max_cost=max_cost,
     )
     try:
-        entry = yield from _claim(try_to_claim, order, claim, settings)
+        entry = yield from _claim(try_to_claim, order, claim, settings, waits=waits)
     except (CostLimitReached, InDoubt, KeyConflict, LedgerError):
         raise
     except BaseException as error:  # the claim may have been made nevertheless
@@ -126,7 +127,12 @@ def _claim_seconds(settings: Settings) -> float:
 
 
 def _claim(
-    try_to_claim: Callable[[], Entry], order: Order, claim: str, settings: Settings
+    try_to_claim: Callable[[], Entry],
+    order: Order,
+    claim: str,
+    settings: Settings,
+    *,
+    waits: bool,
 ) -> Flow[Entry]:
     """Claim a key, or wait for the caller that has claimed it; return the claim, or its task."""
     clock = settings.clock
@@ -146,6 +152,8 @@ def _claim(
             other, deadline = entry.claim, now + entry.remaining
         if entry.state == "in doubt" or now >= deadline:
             raise InDoubt(entry)
+        if not waits:
+            raise KeyClaimed(entry)
         yield Sleep(min(PAUSES[min(polls, len(PAUSES) - 1)], deadline - now))
         polls += 1
 
