@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -329,6 +330,30 @@ def test_a_terminal_shows_a_bar_and_a_table(
     assert result.code == 1
     for part in ("2/2", "rows/s", "2 charged, 1 failed", "│ charged now │ 2 │"):
         assert part in result.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the terminals of Unix")
+# The thread that draws the bar cannot draw either.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_batch_goes_on_if_its_terminal_is_closed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    cats(2)
+    terminal, end = os.openpty()
+    show = Display.show
+
+    def close(display: Display, event: batch.Event) -> None:
+        if isinstance(event, Submitted) and event.number == 1:
+            os.close(terminal)
+        show(display, event)
+
+    monkeypatch.setattr(Display, "show", close)
+    with monkeypatch.context() as patch, os.fdopen(end, "w") as stderr:
+        patch.setattr("sys.stderr", stderr)
+        result = run("jobs.jsonl", "--concurrency", "1")
+    assert (result.code, result.out) == (0, "pictures/results.jsonl\n")
 
 
 def test_a_pipe_gets_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:

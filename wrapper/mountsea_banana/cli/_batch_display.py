@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from mountsea_banana import batch
 
-from ._screen import Screen, put
+from ._screen import Screen, put, stop
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -41,7 +41,8 @@ class Display:
     def __enter__(self) -> Self:
         self._bar = None if self._as_json else self._screen.bar(self._total)
         if self._bar:
-            self._stack.enter_context(self._bar)
+            self._bar.start()
+            self._stack.callback(stop, self._bar)
         self._stack.enter_context(warnings.catch_warnings())
         warnings.showwarning = lambda message, *_, **__: self._message(str(message), "warning")
         return self

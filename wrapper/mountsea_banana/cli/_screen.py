@@ -143,7 +143,7 @@ class Screen:
         traceback: TracebackType | None,
     ) -> None:
         if self._progress:
-            self._progress.stop()
+            stop(self._progress)
             self._progress = None
 
     def _write(self, line: Text, *, is_whole: bool) -> None:
@@ -151,6 +151,14 @@ class Screen:
             self._console.print(line, soft_wrap=is_whole)
         except OSError:
             discard(sys.stderr)
+
+
+def stop(progress: Progress) -> None:
+    """Remove a spinner or a bar, unless the terminal is gone."""
+    try:
+        progress.stop()
+    except OSError:
+        discard(sys.stderr)
 
 
 def put(content: str | bytes, *, is_line: bool = True) -> str | None:
