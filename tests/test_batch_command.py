@@ -462,11 +462,12 @@ def test_a_batch_does_not_replace_its_own_rows(
     assert "would replace its own rows" in result.err
 
 
-def test_ctrl_c_while_the_results_are_written_says_how_to_go_on(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_sigterm_while_the_results_are_written_says_how_to_go_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     cats(1)
     monkeypatch.setattr(batch, "write_results", interrupt)
@@ -474,6 +475,22 @@ def test_ctrl_c_while_the_results_are_written_says_how_to_go_on(
     assert result.code == 130
     assert "interrupted: run the same command again" in result.err
     assert "nothing was sent" not in result.err
+
+
+def test_a_batch_goes_on_ignoring_sigterm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_results = batch.write_results
+
+    def interrupt(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        write_results(*arguments)
+
+    cats(1)
+    monkeypatch.setattr(batch, "write_results", interrupt)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert run("jobs.jsonl").code == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.filterwarnings("always::mountsea_banana.ContractWarning")

@@ -7,7 +7,9 @@ import json
 import logging
 import os
 import shlex
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import frozen
@@ -53,23 +55,8 @@ def run_batch(options: Options) -> int:
     """Run a batch, or count what it would pay for; return the exit code."""
     screen = Screen()
     try:
-        _check_files(options)
-        source = sys.stdin.buffer if options.file == "-" else options.file
-        with batch.read(source, skip_invalid=True) as rows:
-            _say_invalid(rows, screen)
-            if rows.states["skipped"] and not options.skip_invalid:
-                advice = "correct the rows, or pass --skip-invalid to leave them out"
-                screen.say(f"nothing was sent: {advice}", "error")
-                return BAD_USE
-            if options.dry_run:
-                return _count(rows, options)
-            client = AsyncNanoBanana(base_url=options.base_url, max_retries=0)
-            display = Display(len(rows), screen, as_json=options.as_json)
-            with Ledger(options.location) as ledger:
-                report = _run(rows, ledger, client, options, display)
-            code = _finish(rows, report, options, screen, display)
-            _say_doubts(rows, ledger.location, Path(options.output) / UNRECORDED, screen)
-            return _say_fault(display, screen, code)
+        with _interrupted_by_sigterm():
+            return _run_batch(options, screen)
     except NanoBananaError as error:
         for sentence in explain(error):
             screen.say(sentence, "error")
@@ -77,6 +64,40 @@ def run_batch(options: Options) -> int:
     except KeyboardInterrupt:  # pragma: no cover - it is tested, but not traced
         screen.say("run the same command again: no row is paid for twice", "interrupted")
         return INTERRUPTED
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does."""
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_DFL:  # it is ignored, and stays so
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run_batch(options: Options, screen: Screen) -> int:
+    _check_files(options)
+    source = sys.stdin.buffer if options.file == "-" else options.file
+    with batch.read(source, skip_invalid=True) as rows:
+        _say_invalid(rows, screen)
+        if rows.states["skipped"] and not options.skip_invalid:
+            advice = "correct the rows, or pass --skip-invalid to leave them out"
+            screen.say(f"nothing was sent: {advice}", "error")
+            return BAD_USE
+        if options.dry_run:
+            return _count(rows, options)
+        client = AsyncNanoBanana(base_url=options.base_url, max_retries=0)
+        display = Display(len(rows), screen, as_json=options.as_json)
+        with Ledger(options.location) as ledger:
+            report = _run(rows, ledger, client, options, display)
+        code = _finish(rows, report, options, screen, display)
+        _say_doubts(rows, ledger.location, Path(options.output) / UNRECORDED, screen)
+        return _say_fault(display, screen, code)
 
 
 def _check_files(options: Options) -> None:
