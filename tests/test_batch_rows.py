@@ -98,6 +98,15 @@ def test_a_table_is_read_as_excel_writes_it(delimiter: str, encoding: str, end: 
     assert three.request["image_urls"] == ["https://a.example/3.png"]
 
 
+def test_a_prompt_has_the_same_key_whatever_the_line_breaks_in_its_cell() -> None:
+    text = 'prompt\n"one\ntwo"\n'
+    with (
+        batch.read(stream(text)) as here,
+        batch.read(stream(text.replace("\n", "\r\n"))) as there,
+    ):
+        assert list(here) == list(there)
+
+
 def test_a_table_may_name_its_delimiter_in_the_first_line() -> None:
     assert requests(batch.read(stream("sep=|\nprompt|model\na cat|nano-banana-2\n"))) == [
         {"prompt": "a cat", "model": "nano-banana-2", "action": "generate"}
@@ -200,6 +209,7 @@ def test_a_row_that_is_not_utf_8_is_a_bad_row(text: str) -> None:
         ("prompt,notes\na,b\n", "the column 'notes' is unknown: the first row must have the names"),
         ("prompt,prompt\na,b\n", "there are several columns 'prompt'"),
         ('prompt\na\n"never closed\n', "is not valid CSV: unexpected end of data"),
+        (f"prompt\n{'a' * 131_073}\n", "line 2 is not valid CSV: field larger than field limit"),
     ],
 )
 def test_a_table_that_makes_no_sense_is_an_error(text: str, problem: str) -> None:
@@ -276,6 +286,11 @@ def test_identical_rows_are_pictures_of_their_own() -> None:
 
 def test_a_number_is_a_key_as_well() -> None:
     assert keys({"prompt": "a", "key": 42}, {"prompt": "b", "key": "42b"}) == ["42", "42b"]
+
+
+def test_a_number_that_is_too_long_for_a_key_is_an_error() -> None:
+    (row,) = problems([{"prompt": "a", "key": 10**5000}])
+    assert row.problems[0].startswith("a key must be a string of 1 to 500 characters")
 
 
 def test_two_different_rows_with_one_key_are_an_error_and_the_same_row_twice_is_one() -> None:

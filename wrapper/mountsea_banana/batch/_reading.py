@@ -127,7 +127,8 @@ def _fields(names: list[str], cells: list[str]) -> object:
 
 def _value(name: str, cell: str) -> object:
     if name == "prompt":
-        return cell
+        # The same text, and so the same key, whatever a program made of its line breaks.
+        return cell.replace("\r\n", "\n")
     text = cell.strip()
     with contextlib.suppress(ValueError, RecursionError):
         if name == "num_images":

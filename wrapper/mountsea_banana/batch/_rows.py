@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Mapping
@@ -78,7 +79,9 @@ class Draft:
         problems = [violation.message for violation in checked.violations]
         # The API may ignore a misspelt field, and charge for a picture that nobody wanted.
         problems += [f"{shown(name)} is not a field" for name in body if name not in _known_names()]
-        key = str(given) if type(given) is int else given
+        key = given
+        with contextlib.suppress(ValueError):  # more digits than Python writes
+            key = str(given) if type(given) is int else given
         try:
             key = None if key is None else check_key(key)
         except ConfigurationError as error:
