@@ -442,6 +442,15 @@ def test_a_folder_that_cannot_be_read_is_an_error_before_anything_is_sent(
     assert jobs.server.charged == 0
 
 
+def test_a_folder_that_the_ledger_cannot_store_is_an_error_before_anything_is_sent(
+    jobs: Batch,
+) -> None:
+    jobs.output = jobs.folder / "pictures\udcff"
+    with pytest.raises(ConfigurationError, match="its path is not in UTF-8"):
+        jobs.run(*cats(1))
+    assert jobs.server.charged == 0
+
+
 def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_sent(jobs: Batch) -> None:
     jobs.output.write_text("a file")
     with pytest.raises(ConfigurationError, match=r"cannot be saved in .*pictures.*not a folder"):

@@ -12,7 +12,7 @@ from typing import TypedDict, Unpack
 
 from attrs import evolve
 
-from mountsea_banana._shared.text import shown
+from mountsea_banana._shared.text import is_utf8, shown
 from mountsea_banana.client import _errors as errors
 from mountsea_banana.client._async_client import AsyncNanoBanana
 from mountsea_banana.client._files import Destination, reason
@@ -372,6 +372,8 @@ def _check_folder(output: str | os.PathLike[str]) -> tuple[Path, bool]:
     """
     try:
         folder = Path(output)
+        if not is_utf8(str(folder.absolute())):
+            raise OSError("its path is not in UTF-8, so the ledger could not store it")
         Destination(folder, is_folder=True).check(overwrite=False, any_suffix=False)
         is_new = not folder.is_dir() or not any(folder.iterdir())
     except (TypeError, ValueError, OSError) as error:
