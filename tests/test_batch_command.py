@@ -287,9 +287,14 @@ def test_max_failures_and_retry_failed(run: Run, banana_server: MockServer) -> N
     assert banana_server.charged == 4
 
 
-def test_results_that_cannot_be_written_are_an_error(run: Run) -> None:
+def test_results_that_cannot_be_written_are_an_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("the disk is full")
+
     cats(1)
-    Path("pictures/index.html").mkdir(parents=True)
+    monkeypatch.setattr(batch, "write_contact_sheet", fail)
     result = run("jobs.jsonl")
     assert (result.code, result.out) == (1, "")
     assert "error: the results could not be written" in result.err
@@ -414,6 +419,7 @@ def test_the_task_of_every_row_in_doubt_is_shown(capsys: pytest.CaptureFixture[s
         ("jobs.jsonl", "results.jsonl", "[]\n"),
         ("jobs.csv", "results.csv", "number,key\n"),
         ("jobs.jsonl", "index.html", "<html>mine"),
+        ("jobs.jsonl", "page-2.html", "<html>mine"),
     ],
 )
 def test_a_batch_does_not_replace_the_file_of_another_program(
@@ -426,6 +432,15 @@ def test_a_batch_does_not_replace_the_file_of_another_program(
     assert result.code == 2
     assert "is not from a batch: pass another folder" in result.err
     assert Path("pictures", name).read_text() == content
+    assert banana_server.charged == 0
+
+
+def test_a_batch_does_not_pay_if_its_results_cannot_be_written(
+    run: Run, banana_server: MockServer
+) -> None:
+    cats(1)
+    Path("pictures/results.jsonl").mkdir(parents=True)
+    assert run("jobs.jsonl").code == 2
     assert banana_server.charged == 0
 
 

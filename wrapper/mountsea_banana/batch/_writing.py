@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -16,4 +17,6 @@ def replacing(file: Path, *, encoding: str = "utf-8") -> Iterator[TextIO]:
     with part_of(file) as part:
         with part.open("x", encoding=encoding, errors="replace", newline="") as stream:
             yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
         part.replace(file)

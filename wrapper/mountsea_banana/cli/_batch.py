@@ -102,9 +102,11 @@ def _run_batch(options: Options, screen: Screen) -> int:
 
 def _check_files(options: Options) -> None:
     """Raise ConfigurationError if the batch would write over its own input, or another's file."""
+    folder = Path(options.output)
+    pages = [folder / "index.html", *folder.glob("page-[0-9]*.html")]
     for file, is_ours in (
         (_results_file(options), is_results),
-        (Path(options.output) / "index.html", is_contact_sheet),
+        *((page, is_contact_sheet) for page in pages),
     ):
         with contextlib.suppress(OSError):
             if file.samefile(options.file):
@@ -113,7 +115,7 @@ def _check_files(options: Options) -> None:
                     "as --output"
                 )
         with contextlib.suppress(OSError):
-            if not is_ours(file):
+            if file.exists() and not (file.is_file() and is_ours(file)):
                 raise ConfigurationError(
                     f"the batch would replace {file}, which is not from a batch: pass another "
                     "folder as --output"
