@@ -17,11 +17,12 @@ from mountsea_banana.batch import Draining, Outcome, Paused, Submitted, Waiting
 from mountsea_banana.cli import main
 from mountsea_banana.cli._batch_display import Display
 from mountsea_banana.cli._screen import Screen
-from mountsea_banana.ledger import LedgerError, _flows
+from mountsea_banana.ledger import LedgerError
 from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer, Plan
 
 from .conftest import KEY
+from .ledgers import end_claims
 
 
 class Result:
@@ -254,11 +255,11 @@ def test_a_task_that_the_ledger_could_not_record_is_kept_by_later_runs(
     cats(2)
     with monkeypatch.context() as patch:
         patch.setattr(Store, "accept", fail)
-        patch.setattr(_flows, "_claim_seconds", lambda _: 0.0)  # it is in doubt at once
         result = run("jobs.jsonl", "--concurrency", "1")
     task_id = banana_server._api.tasks.all()[0].id
     assert result.code == 4
     assert f"\nin doubt: cat-1 (line 1): task {task_id}\n" in result.err
+    end_claims("jobs.jsonl.ledger.db")
     for _ in range(2):
         result = run("jobs.jsonl")
         assert result.code == 4
