@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from mountsea_banana.client import _polling
-from mountsea_banana.contract import METHODS, RULES_SCHEMA
+from mountsea_banana.contract import METHODS
 from mountsea_banana.rules import _options, _rules
 
+REQUEST_SCHEMA = "NanoImageDto"
 TASK_SCHEMA = "TaskResultDto"
 
 # How the wrapper offers each operation of the spec.
@@ -65,7 +66,7 @@ def properties(document: Mapping[str, Any], schema: str) -> Mapping[str, Any]:
 
 
 def schemas(document: Mapping[str, Any]) -> Iterator[str]:
-    for name in (RULES_SCHEMA, TASK_SCHEMA):
+    for name in (REQUEST_SCHEMA, TASK_SCHEMA):
         if name not in document["components"]["schemas"]:
             yield (
                 f"schema {name} was removed from openapi.yaml: if it was renamed, use the new name "
@@ -75,7 +76,7 @@ def schemas(document: Mapping[str, Any]) -> Iterator[str]:
 
 def values(document: Mapping[str, Any], name: str) -> Iterator[str]:
     decided, places = DECIDED[name]
-    published = set(properties(document, RULES_SCHEMA).get(name, {}).get("enum", []))
+    published = set(properties(document, REQUEST_SCHEMA).get(name, {}).get("enum", []))
     new, removed = sorted(published - decided), sorted(decided - published)
     if new:
         yield f"openapi.yaml now allows {name} {', '.join(new)}: update {places}"
@@ -84,7 +85,7 @@ def values(document: Mapping[str, Any], name: str) -> Iterator[str]:
 
 
 def default(document: Mapping[str, Any]) -> Iterator[str]:
-    found = properties(document, RULES_SCHEMA).get("model", {}).get("default")
+    found = properties(document, REQUEST_SCHEMA).get("model", {}).get("default")
     if found != _rules.DEFAULT_MODEL:
         yield (
             f"the default model in openapi.yaml is now {found}: update DEFAULT_MODEL in _rules.py, "
@@ -101,7 +102,7 @@ def descriptions(node: Any) -> Iterator[str]:
 
 
 def sentence(document: Mapping[str, Any], rule: _rules.Rule) -> Iterator[str]:
-    schema = document["components"]["schemas"].get(RULES_SCHEMA, {})
+    schema = document["components"]["schemas"].get(REQUEST_SCHEMA, {})
     published = [" ".join(each.split()) for each in descriptions(schema)]
     if not any(" ".join(rule.sentence.split()) in each for each in published):
         yield (

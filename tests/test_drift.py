@@ -12,14 +12,14 @@ from typing import get_type_hints
 import pytest
 import yaml
 from mountsea_banana import check_request
-from mountsea_banana.contract import RULES_SCHEMA, Contract
+from mountsea_banana.contract import Contract
 from mountsea_banana.rules import _options, _rules
 
 from tests import drift
 
 SPEC = Path(__file__).parent.parent / "openapi.yaml"
 DOCUMENT = yaml.safe_load(SPEC.read_text("utf-8"))
-PROPERTIES = drift.properties(DOCUMENT, RULES_SCHEMA)
+PROPERTIES = drift.properties(DOCUMENT, drift.REQUEST_SCHEMA)
 
 OPTIONS = {
     None: _options.FastOptions,

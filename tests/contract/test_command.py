@@ -225,7 +225,8 @@ def test_plain_http_to_another_machine_is_allowed_if_the_user_says_so(
             "--budget must be 0 or more",
         ),
         (["--baseline", "nowhere.txt"], "cannot read the baseline nowhere.txt"),
-        (["--spec", "nowhere.yaml"], "cannot read the spec nowhere.yaml"),
+        (["--spec", "nowhere.yaml"], "cannot read nowhere.yaml"),
+        (["--overlay", "rules.yaml"], "cannot read rules.yaml"),
     ],
 )
 @pytest.mark.usefixtures("small_plan")

@@ -6,18 +6,18 @@ Needs the `mock` extra.
 from mountsea_banana._shared.extras import missing
 
 try:
-    from ._contract import Contract, Rule
+    from ._contract import Contract
     from ._errors import ContractError
-    from ._operations import METHODS, RULES_SCHEMA, Operation, Parameter
-    from ._overlay import apply_overlay
+    from ._operations import METHODS, Operation, Parameter
+    from ._rules import RULE_ID, Rule, resolve
     from ._samples import sample
-    from ._schemas import Problem, Schema, resolve
+    from ._schemas import Problem, Schema
 except ImportError as error:
     raise ImportError(missing(error, "mock"), name=error.name) from error
 
 __all__ = [
     "METHODS",
-    "RULES_SCHEMA",
+    "RULE_ID",
     "Contract",
     "ContractError",
     "Operation",
@@ -25,7 +25,6 @@ __all__ = [
     "Problem",
     "Rule",
     "Schema",
-    "apply_overlay",
     "resolve",
     "sample",
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ._schemas import Schema, resolve
+from ._rules import RULE_ID, resolve
+from ._schemas import Schema
 
 _BY_TYPE: Mapping[str, Any] = {
     "string": "text",
@@ -36,9 +37,10 @@ def sample(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Any:
     for name in ("oneOf", "anyOf"):
         if name in schema:
             return sample(schema[name][0], document)
-    if schema.get("allOf"):
+    parts = [part for part in schema.get("allOf", []) if RULE_ID not in part]
+    if parts:
         merged: dict[str, Any] = {}
-        for part in schema["allOf"]:
+        for part in parts:
             value = sample(part, document)
             merged.update(value if isinstance(value, dict) else {})
         return merged

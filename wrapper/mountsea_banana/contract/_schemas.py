@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import jsonschema_rs
 from attrs import frozen
+
+from ._rules import RULE_ID, Rule, read_rules, resolve
 
 
 @frozen
@@ -27,8 +30,19 @@ class Schema:
     def __init__(self, schema: Mapping[str, Any], components: Mapping[str, Any]) -> None:
         self.schema = schema
         """The schema as written in the document."""
-        document = _json_schema({**schema, "components": components})
-        self._validator = jsonschema_rs.Draft4Validator(document, validate_formats=True)
+        self._components = components
+        self._compiled = _json_schema({**schema, "components": components})
+        self._validator = jsonschema_rs.Draft4Validator(self._compiled, validate_formats=True)
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """The prose rules for the value and everything in it."""
+        return tuple(read_rules(self.schema, {"components": self._components}))
+
+    @property
+    def type(self) -> str:
+        """The JSON type of the value; empty if the schema does not say."""
+        return str(resolve(self.schema, {"components": self._components}).get("type", ""))
 
     def is_valid(self, value: Any) -> bool:
         """Return whether `value`, as parsed from JSON, conforms to the schema."""
@@ -39,23 +53,28 @@ class Schema:
         return set(resolve(self.schema, document).get("required", []))
 
     def problems(self, value: Any) -> Iterator[Problem]:
-        """Yield the ways in which `value` violates the schema, other than the prose rules."""
+        """Yield the ways in which `value` violates the schema, each rule once per place."""
+        found: dict[Problem, None] = {}
         for error in self._validator.iter_errors(value):
-            if "allOf" in error.schema_path:
-                continue  # a prose rule, which is reported in the vendor's words instead
             path = ".".join(str(part) for part in error.instance_path)
-            keyword = str(error.schema_path[-1]) if error.schema_path else "schema"
-            yield Problem(keyword, path, error.message)
+            rule = self._rule_at(error.schema_path)
+            if rule:
+                # Reported in the vendor's words instead of those of JSON Schema.
+                text = f"the rule is: {rule['x-vendor-sentence']}"
+                found[Problem(rule[RULE_ID], path, text)] = None
+            else:
+                keyword = str(error.schema_path[-1]) if error.schema_path else "schema"
+                found[Problem(keyword, path, error.message)] = None
+        yield from found
 
-
-def resolve(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema that a `$ref` points to; return any other schema unchanged."""
-    while "$ref" in schema:
-        node: Any = document
-        for name in schema["$ref"].split("/")[1:]:
+    def _rule_at(self, path: Sequence[str | int]) -> Mapping[str, Any] | None:
+        """Return the rule that a part of the compiled schema belongs to, if any."""
+        node: Any = self._compiled
+        for name in path:
             node = node[name]
-        schema = node
-    return schema
+            if isinstance(node, Mapping) and RULE_ID in node:
+                return node
+        return None
 
 
 def _json_schema(node: Any) -> Any:

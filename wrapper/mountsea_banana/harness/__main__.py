@@ -102,6 +102,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="OpenAPI document to test against (default: the bundled spec)",
     )
+    parser.add_argument(
+        "--overlay",
+        type=Path,
+        metavar="FILE",
+        help="OpenAPI Overlay document with the rules of the spec (default: the bundled overlay)",
+    )
     return parser
 
 
@@ -128,7 +134,7 @@ def _main(options: argparse.Namespace) -> int:
     try:
         known_ids = _read_baseline(options.baseline)
         wanted = _wanted_budget(options.budget)
-        contract = Contract.load(options.spec)
+        contract = Contract.load(options.spec, options.overlay)
         with _server(options) as (base_url, keys):
             _print_status(f"testing {base_url} with seed {options.seed}")
             budget = _budget(wanted, base_url, is_ours=options.base_url is None)
@@ -225,7 +231,7 @@ def _cost(submissions: int, budget: int | None) -> str:
 def _server(options: argparse.Namespace) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Yield the URL of the server under test and the values of the key placeholders."""
     if options.base_url is None:
-        with _mock(options.spec) as base_url:
+        with _mock(options.spec, options.overlay) as base_url:
             yield base_url, _keys(*MOCK_KEYS)
         return
     parts = urlsplit(options.base_url)
@@ -263,10 +269,11 @@ def _keys(key: str, other: str) -> Mapping[str, str]:
 
 
 @contextlib.contextmanager
-def _mock(spec: Path | None) -> Iterator[str]:
+def _mock(spec: Path | None, overlay: Path | None) -> Iterator[str]:
     """Run the mock server in a separate process, so that it can use a second core."""
     command = [sys.executable, "-m", "mountsea_banana.mock", "--port", "0"]
     command += ["--spec", str(spec)] if spec else []
+    command += ["--overlay", str(overlay)] if overlay else []
     environment = {**os.environ, "MOCK_API_KEYS": ",".join(MOCK_KEYS)}
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis import Case as GeneratedCase
 from schemathesis import GenerationMode
 
-from mountsea_banana.contract import RULES_SCHEMA, Contract, Operation
+from mountsea_banana.contract import RULE_ID, Contract, Operation
 
 from ._bodies import Bodies
 from ._case import GENERATED, Case
@@ -36,11 +36,10 @@ def generated(
     """Yield the generated cases of an operation; `number` is the seed."""
     plain = _document(contract)
     runs = [(plain, mode, EXAMPLES) for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)]
-    if operation.has_rules:
-        runs += [
-            (_violating(plain, rule.id), GenerationMode.POSITIVE, EXAMPLES_PER_RULE)
-            for rule in contract.rules
-        ]
+    runs += [
+        (_violating(plain, rule.id), GenerationMode.POSITIVE, EXAMPLES_PER_RULE)
+        for rule in (operation.request.rules if operation.request else ())
+    ]
     for document, mode, count in runs:
         for body in _draw(document, operation, mode, count * factor, number):
             yield bodies.case(GENERATED, body)
@@ -82,16 +81,16 @@ def _document(contract: Contract) -> dict[str, Any]:
     return document
 
 
-def _violating(document: dict[str, Any], rule: str) -> dict[str, Any]:
+def _violating(node: Any, rule: str) -> Any:
     """Return a contract whose valid bodies violate one rule and conform to all others.
 
     If the generator cannot negate a rule, the overlay supplies `x-broken-by`: a schema of values
     that violate the rule.
     """
-    derived = copy.deepcopy(document)
-    schema = derived["components"]["schemas"][RULES_SCHEMA]
-    schema["allOf"] = [
-        part.get("x-broken-by", {"not": part}) if part.get("x-rule-id") == rule else part
-        for part in schema["allOf"]
-    ]
-    return derived
+    if isinstance(node, list):
+        return [_violating(child, rule) for child in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get(RULE_ID) == rule:
+        return node.get("x-broken-by", {"not": node})
+    return {name: _violating(child, rule) for name, child in node.items()}

@@ -61,16 +61,12 @@ class Task:
             yield Violation("response", text, "final status changed")
         self.status = status
         self._final_polls += status in FINAL
-        if status == "completed" and self._makes_images:
+        if status == "completed" and self.submission.operation.makes_images:
             self.image_urls = tuple(_pictures.candidates(snapshot.get("result"), self._sources()))
             if not self.image_urls:
                 result = json.dumps(snapshot.get("result"))[:100]
                 text = f"reports completed without an image URL: the result is {result}"
                 yield Violation("response", text, "completed without an image")
-
-    @property
-    def _makes_images(self) -> bool:
-        return self.submission.operation.has_rules
 
     def _sources(self) -> list[str]:
         """Return the strings in the lists of the request body."""

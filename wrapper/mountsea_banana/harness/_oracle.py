@@ -55,8 +55,6 @@ class Oracle:
 
     def __init__(self, contract: Contract, operation: Operation) -> None:
         assert operation.request is not None  # noqa: S101
-        self._contract = contract
-        self._operation = operation
         self._request = operation.request
         self._schema = resolve(operation.request.schema, contract.document)
 
@@ -65,13 +63,15 @@ class Oracle:
         resolved, is_ambiguous = _resolve_ambiguity(body)
         if self._request.is_valid(resolved):
             return Expectation(Verdict.UNSPECIFIED if is_ambiguous else Verdict.ACCEPT)
-        sentences = {rule.id: rule.sentence for rule in self._contract.rules}
-        violated_rules: list[str] = []
+        sentences = {rule.id: rule.sentence for rule in self._request.rules}
+        violated_rules: dict[str, None] = {}
         reasons: set[str] = set()
         explanations: list[str] = []
-        for problem in self._contract.problems(self._operation, resolved):
+        for problem in self._request.problems(resolved):
+            if problem.rule in violated_rules:
+                continue
             if problem.rule in sentences:
-                violated_rules.append(problem.rule)
+                violated_rules[problem.rule] = None
                 reasons.add(problem.rule)
                 explanations.insert(0, f"“{sentences[problem.rule]}” ({problem.rule})")
             else:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import attrs
 from attrs import frozen
 
 from mountsea_banana.contract import Contract, Operation, resolve
@@ -35,8 +34,8 @@ class Plan:
     submissions: tuple[Case, ...]
     """More valid requests."""
     groups: tuple[tuple[Case, ...], ...]
-    poll: Case | None
-    """A poll of a task; None if the spec has no operation that polls."""
+    polls: Mapping[str, Case]
+    """A poll of a task for each operation that polls, by its name."""
     probes: tuple[Request, ...]
     """Requests that cost nothing, and get a 401 or 403 only if the key is invalid."""
     pairs: tuple[tuple[Case, Request], ...]
@@ -58,10 +57,15 @@ class Plan:
         """The number of submissions that a server that conforms may accept and charge."""
         return sum(case.may_cost for case in self.cases())
 
+    def poll_of(self, submission: Operation) -> Case | None:
+        """Return the poll of the tasks that an operation creates, if they can be polled."""
+        return self.polls.get(submission.polled_by)
+
     def rule_properties(self) -> dict[str, str]:
         """Return the id of each rule, and the names of the properties that it concerns."""
         return {
-            rule.id: " and ".join(sorted({*_properties(rule.schema.schema)}))
+            rule.id: re.split(r"[.\[]", rule.place)[0]
+            or " and ".join(sorted({*_properties(rule.schema)}))
             for rule in self.contract.rules
         }
 
@@ -98,22 +102,23 @@ def make_plan(contract: Contract, seed: int, *, thorough: bool = False) -> Plan:
     groups: list[tuple[Case, ...]] = []
     repeated: list[tuple[Case, ...]] = []
     body_cases: list[Case] = []
-    poll: Case | None = None
+    polls: dict[str, Case] = {}
     probes: list[Request] = []
     for operation in contract.operations:
         bodies = Bodies(contract, operation) if operation.request else None
         valid = _requests.plain(contract, operation, encode(bodies.base()) if bodies else None)
         if bodies or operation.is_poll:
-            probes.append(attrs.evolve(valid, body=b"{}" if bodies else None))
+            probes.append(_requests.invalid(operation, valid)[0] if bodies else valid)
         if operation.is_poll:
             expectation = Expectation(
                 Verdict.ACCEPT, explanation="a task can be polled as soon as it is submitted"
             )
-            poll = Case(POLLS, operation, valid, expectation)
+            polls[operation.name] = Case(POLLS, operation, valid, expectation)
         elif bodies is None:
             submissions += _valid_request(operation, valid)
         groups.append(tuple(_requests.keys(operation, valid)))
         groups.append(tuple(_requests.queries(operation, valid)))
+        groups.append(tuple(_requests.parameters(operation, valid)))
         repeated.append(tuple(_requests.repeats(operation, valid)))
         if bodies:
             factor = THOROUGH_FACTOR if thorough else 1
@@ -140,7 +145,7 @@ def make_plan(contract: Contract, seed: int, *, thorough: bool = False) -> Plan:
         tuple(tasks),
         tuple(submissions),
         (*groups, tuple(rest), *repeated),
-        poll,
+        polls,
         tuple(probes),
         tuple(pairs),
     )
@@ -148,10 +153,7 @@ def make_plan(contract: Contract, seed: int, *, thorough: bool = False) -> Plan:
 
 def _valid_request(operation: Operation, valid: Request) -> Iterator[Case]:
     """Yield the plain request of an operation, unless a required parameter has unknown values."""
-    if all(
-        not parameter.is_required or "enum" in parameter.schema
-        for parameter in operation.parameters
-    ):
+    if _requests.has_known_parameters(operation):
         explanation = "a request with every required parameter succeeds"
         expectation = Expectation(Verdict.ACCEPT, explanation=explanation)
         yield Case("valid requests", operation, valid, expectation)

@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 import attrs
 
-from mountsea_banana.contract import Contract, Operation, sample
+from mountsea_banana.contract import Contract, Operation, Parameter, sample
 
+from . import _values
 from ._case import BEARER, OTHER_BEARER, Case, Request
 from ._oracle import Expectation, Verdict
 
@@ -19,6 +20,7 @@ UNDOCUMENTED = Expectation(
 )
 
 REJECT_EMPTY = Expectation(Verdict.REJECT, explanation="an empty object is rejected")
+REJECT_BROKEN = Expectation(Verdict.REJECT, explanation="the body is a JSON object")
 
 # How often one request is repeated, each time on a new connection, to find servers that fail
 # intermittently. The thousands of other requests help to find them too.
@@ -32,8 +34,8 @@ def plain(contract: Contract, operation: Operation, body: bytes | None) -> Reque
     for parameter in operation.parameters:
         value = (
             "{task}"
-            if operation.is_poll
-            else quote(str(sample(parameter.schema, contract.document)))
+            if operation.is_poll and parameter.name == operation.task_parameter
+            else quote(str(sample(parameter.schema.schema, contract.document)))
         )
         if parameter.place == "path":
             target = target.replace(f"{{{parameter.name}}}", value)
@@ -41,6 +43,13 @@ def plain(contract: Contract, operation: Operation, body: bytes | None) -> Reque
             query.append(f"{quote(parameter.name)}={value}")
     headers = (BEARER,) if body is None else (BEARER, ("Content-Type", "application/json"))
     return Request(operation.method, target + "?" * bool(query) + "&".join(query), headers, body)
+
+
+def invalid(operation: Operation, valid: Request) -> tuple[Request, Expectation]:
+    """Return a request with a body that a server rejects, so that it costs nothing."""
+    if operation.request and operation.request.is_valid({}):
+        return attrs.evolve(valid, body=b"{"), REJECT_BROKEN
+    return attrs.evolve(valid, body=b"{}"), REJECT_EMPTY
 
 
 def keys(operation: Operation, valid: Request) -> Iterator[Case]:
@@ -118,11 +127,15 @@ def queries(operation: Operation, valid: Request) -> Iterator[Case]:
     unknown = Expectation(
         Verdict.REJECT, explanation="a poll of a task that does not exist is rejected"
     )
-    for name in (each.name for each in operation.parameters if each.place == "query"):
+    for parameter in operation.parameters:
+        if parameter.place != "query":
+            continue
+        name = parameter.name
         missing = Expectation(Verdict.REJECT, explanation=f"the query parameter {name} is required")
-        for variant, query in (("no query", ""), ("only another parameter", "?other=1")):
-            yield _get(operation, path + query, missing, variant)
-        if operation.is_poll:
+        if parameter.is_required:
+            for variant, query in (("no query", ""), ("only another parameter", "?other=1")):
+                yield _get(operation, path + query, missing, variant)
+        if operation.is_poll and name == operation.task_parameter:
             for value in (*_UNKNOWN_IDS, *_ODD_IDS):
                 target = f"{path}?{quote(name)}={value}"
                 is_odd = value in _ODD_IDS
@@ -138,8 +151,7 @@ def queries(operation: Operation, valid: Request) -> Iterator[Case]:
                 yield _get(operation, f"{path}?{query}", unknown, query, is_odd=True)
     expectation = UNSPECIFIED
     if operation.is_submission:
-        valid = attrs.evolve(valid, body=b"{}")
-        expectation = REJECT_EMPTY
+        valid, expectation = invalid(operation, valid)
     mark = "&" if "?" in valid.target else "?"
     for suffix in (
         "'",
@@ -155,6 +167,57 @@ def queries(operation: Operation, valid: Request) -> Iterator[Case]:
         variant = f"{suffix:.40} at the end of the query"
         target = valid.target + mark + suffix
         yield _get(operation, target, expectation, variant, valid, is_odd=suffix != "'")
+
+
+def has_known_parameters(operation: Operation) -> bool:
+    """Return whether the contract names a valid value for every required parameter."""
+    return all(
+        not parameter.is_required or "enum" in parameter.schema.schema
+        for parameter in operation.parameters
+    )
+
+
+def parameters(operation: Operation, valid: Request) -> Iterator[Case]:
+    """Yield valid and invalid values of each parameter in the query, other than a task's id."""
+    path, _, query = valid.target.partition("?")
+    for parameter in operation.parameters:
+        is_task = operation.is_poll and parameter.name == operation.task_parameter
+        if parameter.place != "query" or is_task:
+            continue
+        name = quote(parameter.name)
+        others = [each for each in query.split("&") if each and not each.startswith(f"{name}=")]
+        for text in _values.texts(parameter.schema.schema):
+            expectation = _parameter_expectation(parameter, text)
+            is_certain = expectation.verdict is Verdict.REJECT or has_known_parameters(operation)
+            if expectation.verdict is Verdict.UNSPECIFIED or not is_certain:
+                continue
+            pairs = "&".join([*others, f"{name}={quote(text, safe='')}"])
+            yield Case(
+                "parameters",
+                operation,
+                attrs.evolve(valid, target=f"{path}?{pairs}"),
+                expectation,
+                features={parameter.name: text[:40]},
+            )
+
+
+def _parameter_expectation(parameter: Parameter, text: str) -> Expectation:
+    problems = list(parameter.problems(text))
+    if not problems:
+        is_known = "enum" in parameter.schema.schema or parameter.schema.type == "boolean"
+        explanation = f"the query parameter {parameter.name} allows the value"
+        verdict = Verdict.ACCEPT if is_known else Verdict.UNSPECIFIED
+        return Expectation(verdict, explanation=explanation)
+    rules = {rule.id for rule in parameter.schema.rules}
+    return Expectation(
+        Verdict.REJECT,
+        tuple(each.rule for each in problems if each.rule in rules),
+        frozenset(
+            each.rule if each.rule in rules else f"{parameter.name}:{each.rule}"
+            for each in problems
+        ),
+        "; ".join(f"{parameter.name}: {each.message:.150}" for each in problems),
+    )
 
 
 def _get(
@@ -240,8 +303,7 @@ def repeats(operation: Operation, valid: Request) -> Iterator[Case]:
     if operation.is_poll:
         expectation = Expectation(Verdict.ACCEPT, explanation="every poll of a task succeeds")
     else:
-        close = attrs.evolve(close, body=b"{}")
-        expectation = REJECT_EMPTY
+        close, expectation = invalid(operation, close)
     if operation.request is not None or operation.is_poll:
         for _ in range(REPEATS):
             yield Case("repeats", operation, close, expectation, "the same request repeatedly")

@@ -86,10 +86,14 @@ class Outcome:
 
     def untested_rules(self) -> list[str]:
         """Return the ids of the rules that too few bodies tested."""
+        needed: dict[str, int] = {}
+        for operation in self.plan.contract.operations:
+            # A parameter has few invalid values, and a rule about it no combinations.
+            needed |= {rule.id: 1 for each in operation.parameters for rule in each.schema.rules}
+            body_rules = operation.request.rules if operation.request else ()
+            needed |= {rule.id: MIN_CASES_PER_RULE for rule in body_rules}
         counts = self.sole_violations()
-        return [
-            rule.id for rule in self.plan.contract.rules if counts[rule.id] < MIN_CASES_PER_RULE
-        ]
+        return [rule for rule, number in needed.items() if counts[rule] < number]
 
 
 class Run:
@@ -179,7 +183,7 @@ class Run:
                 f"{base_url} rejects the key in MOUNTSEA_API_KEY with status {max(statuses)}: set "
                 "the variable to a valid key"
             )
-        poll = self._plan.poll
+        poll = next(iter(self._plan.polls.values()), None)
         if poll and self._has_other_key:
             response = self._server.send(attrs.evolve(poll.request, headers=(OTHER_BEARER,)))
             if response.status == 401:
@@ -213,14 +217,15 @@ class Run:
         reason = self._skip_reason(case)
         if reason:
             return [(case, _NOT_SENT, reason)]
-        task = self._followed_tasks[0].id if self._followed_tasks else "unknown"
-        if "{task}" in case.request.target and not self._followed_tasks:
+        known = self._task_for(case)
+        task = known.id if known else "unknown"
+        if "{task}" in case.request.target and not known:
             # A server may look up the task before it checks the key.
             case = attrs.evolve(case, rejection_statuses=case.rejection_statuses | NOT_FOUND)
         response = self._server.send(case.request, task=task)
         sent = [(case, response, task if "{task}" in case.request.target else "")]
         created = self._created_task(case, response)
-        poll = self._plan.poll
+        poll = self._plan.poll_of(case.operation)
         if created and poll and case.verdict is not Verdict.REJECT and case.is_submission:
             request = _poll_request(poll, Task(created, case))
             sent.append((poll, self._server.send(request, task=created), created))
@@ -236,9 +241,22 @@ class Run:
             name = case.variant or case.check
             return f"{name}: set MOUNTSEA_OTHER_API_KEY to a second account's key"
         needs_task = case.verdict is Verdict.ACCEPT or OTHER_BEARER in case.request.headers
-        if "{task}" in case.request.target and needs_task and not self._followed_tasks:
+        if "{task}" in case.request.target and needs_task and not self._task_for(case):
             return f"{case.check}: needs a task, but none was created"
         return ""
+
+    def _task_for(self, case: Case) -> Task | None:
+        """Return a task that the operation of a case can poll, if one was created."""
+        name = case.operation.name
+        return next(
+            (each for each in self._followed_tasks if each.submission.operation.polled_by == name),
+            None,
+        )
+
+    def _poll_of(self, task: Task) -> Case:
+        poll = self._plan.poll_of(task.submission.operation)
+        assert poll is not None  # noqa: S101 - only tasks that can be polled are followed
+        return poll
 
     def _skipped_lines(self) -> Iterator[str]:
         for key, count in self._skipped.items():
@@ -250,7 +268,7 @@ class Run:
                 f"final status ({unfinished} task{'s' * (unfinished != 1)}): not reached within "
                 f"{self._task_timeout:g} s"
             )
-        if self._plan.poll and not self._followed_tasks:
+        if self._plan.polls and not self._followed_tasks:
             yield "tasks and their images: no task was created"
 
     def _missing(self) -> str:
@@ -259,7 +277,7 @@ class Run:
             return "the server refused no request"
         if self._followed_tasks and not any(task.status in FINAL for task in self._followed_tasks):
             return "no task reached a final status"
-        makes_images = any(task.submission.operation.has_rules for task in self._followed_tasks)
+        makes_images = any(task.submission.operation.makes_images for task in self._followed_tasks)
         return "no image was fetched" if makes_images and not self._pictures else ""
 
     def _created_task(self, case: Case, response: Response) -> str:
@@ -290,7 +308,8 @@ class Run:
         is_duplicate = created in self._tasks
         if created and not is_duplicate and case.is_submission:
             self._tasks[created] = Task(created, case)
-            if case.check == TASKS or not case.operation.request:
+            is_followed = case.check == TASKS or not case.operation.request
+            if is_followed and self._plan.poll_of(case.operation):
                 self._followed_tasks.append(self._tasks[created])
         observed = []
         if case.check == POLLS and task in self._tasks:
@@ -331,26 +350,28 @@ class Run:
 
     def _follow(self, seconds: float) -> None:
         """Poll the followed tasks until their final status is settled, then fetch their images."""
-        poll = self._plan.poll
         deadline = time.monotonic() + seconds
         pause = 0.02
-        while poll and not self._stopped:
+        while not self._stopped:
             unfinished = [task for task in self._followed_tasks if not task.is_settled]
             if not unfinished or time.monotonic() > deadline:
                 break
             for task in unfinished:
-                response = self._server.send(_poll_request(poll, task), task=task.id)
-                self._record([(poll, response, task.id)])
+                self._poll(task)
                 self._progress(POLLS, len(self._sent))
             time.sleep(pause)
             pause = min(pause * 1.5, 3.0)
-        if poll and not self._stopped:
-            self._fetch_images(poll)
+        if not self._stopped:
+            self._fetch_images()
+
+    def _poll(self, task: Task) -> None:
+        poll = self._poll_of(task)
+        response = self._server.send(_poll_request(poll, task), task=task.id)
+        self._record([(poll, response, task.id)])
 
     def _poll_as_others(self) -> None:
         """Poll tasks of each account with the key of the other one, at once."""
-        poll = self._plan.poll
-        if not poll or not self._has_other_key or self._stopped:
+        if not self._has_other_key or self._stopped:
             return
         mine = [task for task in self._followed_tasks if task.bearer == BEARER]
         others = [task for task in self._followed_tasks if task.bearer != BEARER]
@@ -360,6 +381,7 @@ class Run:
 
         def ask(pair: tuple[Task, tuple[str, str]]) -> tuple[Case, Response, str]:
             task, bearer = pair
+            poll = self._poll_of(task)
             case = _requests.foreign_poll(poll.operation, poll.request, bearer)
             return case, self._server.send(case.request, task=task.id), task.id
 
@@ -371,13 +393,13 @@ class Run:
 
     def _poll_at_once(self) -> None:
         """Poll the followed tasks in a burst."""
-        poll = self._plan.poll
-        if not poll or not self._followed_tasks or self._connections == 1 or self._stopped:
+        if not self._followed_tasks or self._connections == 1 or self._stopped:
             return
-        burst = evolve(poll, check="a burst of polls", variant="many polls at once")
         tasks = [self._followed_tasks[i % len(self._followed_tasks)] for i in range(BURST)]
 
         def ask(task: Task) -> tuple[Case, Response, str]:
+            poll = self._poll_of(task)
+            burst = evolve(poll, check="a burst of polls", variant="many polls at once")
             return burst, self._server.send(_poll_request(poll, task), task=task.id), task.id
 
         with ThreadPoolExecutor(BURST) as pool:
@@ -407,23 +429,22 @@ class Run:
 
     def _poll_again(self) -> None:
         """Poll every followed task a last time, as a final status stays final."""
-        poll = self._plan.poll
-        for task in self._followed_tasks if poll and not self._stopped else ():
-            assert poll is not None  # noqa: S101 - for the type checker
-            response = self._server.send(_poll_request(poll, task), task=task.id)
-            self._record([(poll, response, task.id)])
+        for task in self._followed_tasks if not self._stopped else ():
+            self._poll(task)
 
     def _sample_tasks(self) -> None:
         """Follow some of the other tasks too."""
         rest = [
             task
             for task in self._tasks.values()
-            if task.submission.verdict is Verdict.ACCEPT and task not in self._followed_tasks
+            if task.submission.verdict is Verdict.ACCEPT
+            and task not in self._followed_tasks
+            and self._plan.poll_of(task.submission.operation)
         ]
         choice = random.Random(self._plan.seed)  # noqa: S311
         self._followed_tasks += choice.sample(rest, min(MAX_SAMPLED_TASKS, len(rest)))
 
-    def _fetch_images(self, poll: Case) -> None:
+    def _fetch_images(self) -> None:
         self._progress("images", len(self._sent))
         if self._connections == 1:
             # The images may be on this server, which may handle one connection at a time.
@@ -452,7 +473,7 @@ class Run:
                 )
                 task.image_urls = ()
                 if violation:
-                    self._fail(poll, _NOT_SENT, violation, task.id)
+                    self._fail(self._poll_of(task), _NOT_SENT, violation, task.id)
 
     def _look_at(self, task: Task, picture: Picture) -> Violation | None:
         self._pictures[task.id] = picture
@@ -463,12 +484,10 @@ class Run:
         return None
 
     def _compare_pictures(self) -> None:
-        poll = self._plan.poll
         submissions = {task: self._tasks[task].submission for task in self._pictures}
         kinds = {task: each.variant for task, each in submissions.items() if each.check == TASKS}
         for task, violation in _pictures.mixed_up(self._pictures, kinds):
-            assert poll is not None  # noqa: S101 - there are no pictures without polls
-            self._fail(poll, _NOT_SENT, violation, task)
+            self._fail(self._poll_of(self._tasks[task]), _NOT_SENT, violation, task)
 
     def _passed(self) -> Iterable[Case]:
         failed = {id(failure.case) for failure in self._failures}

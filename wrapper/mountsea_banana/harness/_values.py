@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -166,6 +168,22 @@ def unusual(schema: Mapping[str, Any]) -> Iterator[Any]:
             for bad in (None, "a picture"):
                 yield [*good * 4, bad, *good * 3]
             yield from (good[0] if good else "text", {"0": "text"})
+
+
+def texts(schema: Mapping[str, Any]) -> Iterator[str]:
+    """Yield values for a parameter, as texts: valid, invalid, and unclear ones of neither kind."""
+    broken = (part.get("x-broken-by", {}).get("enum", []) for part in schema.get("allOf", []))
+    values = [*valid(schema), *unusual(schema), *itertools.chain.from_iterable(broken)]
+    for member in schema.get("enum", []):
+        values += near_misses(member) if isinstance(member, str) else ()
+    found = (
+        value if isinstance(value, str) else json.dumps(value)
+        for value in values
+        if isinstance(value, str | bool | int | float)
+    )
+    # A server may read an empty text as no value, 1.0 as an integer, and 0 and 1 as booleans.
+    unclear = {"", "0", "1", "1.0"} if schema.get("type") == "boolean" else {"", "1.0"}
+    yield from (text for text in dict.fromkeys(found) if text not in unclear)
 
 
 def near_misses(member: str) -> Iterator[str]:

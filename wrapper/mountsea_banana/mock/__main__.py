@@ -17,13 +17,14 @@ def main(arguments: list[str] | None = None, prog: str = "python -m mountsea_ban
     """Serve until interrupted; return the exit code, which is 2 if the server cannot start."""
     parser = _parser(prog)
     knobs = vars(parser.parse_args(arguments))
-    host, port, spec = (knobs.pop(name) for name in ("host", "port", "spec"))
+    names = ("host", "port", "spec", "overlay")
+    host, port, spec, overlay = (knobs.pop(name) for name in names)
     try:
         plan = parse_plan(knobs, Plan(advances="time"))
     except ValueError as error:
         parser.error(str(error))
     try:
-        return _serve(host, port, spec, plan)
+        return _serve(host, port, spec, overlay, plan)
     except ImportError as error:
         print(f"mock: {missing(error, 'mock')}", file=sys.stderr)
         return 2
@@ -57,6 +58,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="FILE",
         default=None,
         help="OpenAPI document to serve (default: the bundled spec)",
+    )
+    parser.add_argument(
+        "--overlay",
+        type=Path,
+        metavar="FILE",
+        default=None,
+        help="OpenAPI Overlay document with the rules of the spec (default: the bundled overlay)",
     )
     knob = parser.add_argument_group("plan for each submission and its task").add_argument
     knob("--ends-as", choices=FINAL_STATUSES, help="final status (default: completed)")
@@ -105,7 +113,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(host: str, port: int, spec: Path | None, plan: Plan) -> int:
+def _serve(host: str, port: int, spec: Path | None, overlay: Path | None, plan: Plan) -> int:
     import uvicorn
 
     from mountsea_banana.contract import Contract, ContractError
@@ -113,7 +121,7 @@ def _serve(host: str, port: int, spec: Path | None, plan: Plan) -> int:
     from mountsea_banana.mock._server import config, listen
 
     try:
-        app = create_app(Contract.load(spec), plan=plan)
+        app = create_app(Contract.load(spec, overlay), plan=plan)
         listener = listen(host, port)
     except (ContractError, OSError, OverflowError) as error:
         print(f"mock: cannot serve at {host}:{port}: {error}", file=sys.stderr)

@@ -139,13 +139,18 @@ class MockAPI:
         )
 
     def check_parameters(self, operation: Operation, request: Request) -> None:
-        """Refuse a request that lacks a required query parameter."""
+        """Refuse a request whose query lacks a required parameter or has an invalid one."""
         for parameter in operation.parameters:
+            if parameter.place != "query":
+                continue
             given = request.query_params.get(parameter.name, "")
-            if parameter.place == "query" and parameter.is_required and not given:
+            if parameter.is_required and not given:
                 problem = Problem("required", parameter.name, "missing or empty")
                 message = f"missing query parameter: add `?{parameter.name}=…` to the URL"
                 raise Refusal(400, message, [problem])
+            problems = list(parameter.problems(given)) if given else []
+            if problems:
+                raise _invalid(problems)
 
     async def read_body(self, operation: Operation, request: Request) -> Any:
         """Return the parsed request body. Refuse one that violates the contract."""
@@ -169,13 +174,12 @@ class MockAPI:
             message = f"the request body is not valid JSON: {error}"
             raise Refusal(400, message) from error
         if problems:
-            message = "; ".join(f"{each.field or 'body'}: {each.message:.200}" for each in problems)
-            raise Refusal(400, message, problems)
+            raise _invalid(problems)
         return document
 
     def problems(self, operation: Operation, document: Any) -> Sequence[Problem]:
         """Return the ways in which a request body violates the contract."""
-        return self._contract.problems(operation, document)
+        return list(operation.request.problems(document)) if operation.request else []
 
     def respond(self, operation: Operation, request: Request, account: str, body: Any) -> Response:
         """Respond to a request that conforms to the contract."""
@@ -211,7 +215,8 @@ class MockAPI:
 
     def poll(self, operation: Operation, request: Request, account: str) -> Response:
         """Respond with a task's snapshot. Refuse the id of another account's task."""
-        task_id = request.query_params.get("taskId") or request.path_params.get("taskId", "")
+        name = operation.task_parameter
+        task_id = request.query_params.get(name) or request.path_params.get(name, "")
         task = self.tasks.find(task_id)
         if task is None or task.account != account:
             raise Refusal(404, "no such task: use an id that this API key's submissions returned")
@@ -232,6 +237,11 @@ class MockAPI:
     async def spec(self, _: Request) -> Response:
         """Respond with the vendor's spec, unchanged."""
         return Response(self._contract.source, media_type="application/yaml")
+
+
+def _invalid(problems: Sequence[Problem]) -> Refusal:
+    message = "; ".join(f"{each.field or 'body'}: {each.message:.200}" for each in problems)
+    return Refusal(400, message, problems)
 
 
 def _reject_constant(name: str) -> None:

@@ -57,10 +57,11 @@ class MockServer:
     It listens on 127.0.0.1, on a free port unless you pass `port`. `keys` are the API keys it
     accepts, one per account. They default to those in MOCK_API_KEYS, separated by commas, or else
     to `test-token` and `other-token`. `spec` is an OpenAPI document to serve instead of the
-    bundled spec. `plan` is the initial plan of every task: by default, each poll advances a task
-    and the third returns `completed`. `clock` measures the duration of tasks whose plan advances
-    with time. `app` replaces the ASGI application, and `keys`, `spec` and `plan` are then ignored.
-    Raises ContractError if the spec is unusable and OSError if the port is taken.
+    bundled spec, and `overlay` an OpenAPI Overlay document with its rules. `plan` is the initial
+    plan of every task: by default, each poll advances a task and the third returns `completed`.
+    `clock` measures the duration of tasks whose plan advances with time. `app` replaces the ASGI
+    application, and `keys`, `spec`, `overlay` and `plan` are then ignored.
+    Raises ContractError if the spec or overlay is unusable and OSError if the port is taken.
     """
 
     def __init__(
@@ -69,13 +70,14 @@ class MockServer:
         port: int = 0,
         keys: Sequence[str] | None = None,
         spec: Path | None = None,
+        overlay: Path | None = None,
         plan: Plan | None = None,
         clock: Clock | None = None,
         app: Starlette | None = None,
     ) -> None:
         self.clock = clock or Clock()
         """The clock that measures the duration of tasks whose plan advances with time."""
-        self._app = app or create_app(Contract.load(spec), keys, plan, self.clock)
+        self._app = app or create_app(Contract.load(spec, overlay), keys, plan, self.clock)
         self._port = port
 
     @property
