@@ -57,7 +57,8 @@ def _no_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         names = ("MOUNTSEA_API_KEY", "MOUNTSEA_BASE_URL", "MOUNTSEA_ALLOW_HTTP", "MOCK_API_KEYS")
         for name in names:
             patch.delenv(name, raising=False)
-        # Never the ledger of the person who runs the tests.
+        # Never the ledger or the cache of the person who runs the tests.
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("MOUNTSEA_LEDGER", str(tmp_path_factory.mktemp("ledger") / "ledger.db"))
         yield
 

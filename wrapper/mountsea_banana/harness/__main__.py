@@ -30,6 +30,8 @@ SEED = 1
 TASK_TIMEOUT = 20.0
 REMOTE_TASK_TIMEOUT = 600.0
 MOCK_KEYS = ("test-token", "other-token")
+# Long enough to see open statuses in the first polls, and the final one in the last of them.
+MOCK_SECONDS = "0.5"
 UNLIMITED = "unlimited"
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -272,6 +274,7 @@ def _keys(key: str, other: str) -> Mapping[str, str]:
 def _mock(spec: Path | None, overlay: Path | None) -> Iterator[str]:
     """Run the mock server in a separate process, so that it can use a second core."""
     command = [sys.executable, "-m", "mountsea_banana.mock", "--port", "0"]
+    command += ["--seconds", MOCK_SECONDS]
     command += ["--spec", str(spec)] if spec else []
     command += ["--overlay", str(overlay)] if overlay else []
     environment = {**os.environ, "MOCK_API_KEYS": ",".join(MOCK_KEYS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import schemathesis
@@ -14,6 +15,7 @@ from schemathesis import GenerationMode
 from mountsea_banana.contract import RULE_ID, Contract, Operation
 
 from ._bodies import Bodies
+from ._cache import cached
 from ._case import GENERATED, Case
 
 # Generated bodies only supplement the enumerated ones, so a few dozen are enough.
@@ -41,7 +43,8 @@ def generated(
         for rule in (operation.request.rules if operation.request else ())
     ]
     for document, mode, count in runs:
-        for body in _draw(document, operation, mode, count * factor, number):
+        draw = partial(_draw, document, operation, mode, count * factor, number)
+        for body in cached(draw, document, operation.name, mode.value, count * factor, number):
             yield bodies.case(GENERATED, body)
 
 

@@ -27,6 +27,8 @@ BURST = 16
 MAX_FOREIGN_POLLS = 8
 MAX_SAMPLED_TASKS = 16
 FIRST_POLLING_SECONDS = 1.0
+MIN_PAUSE = 0.02
+MAX_PAUSE = 3.0
 MAX_UNANSWERED = 5
 # A server that fails every one of this many requests fails them all.
 MAX_FAILED = 100
@@ -351,7 +353,7 @@ class Run:
     def _follow(self, seconds: float) -> None:
         """Poll the followed tasks until their final status is settled, then fetch their images."""
         deadline = time.monotonic() + seconds
-        pause = 0.02
+        pause = MIN_PAUSE
         while not self._stopped:
             unfinished = [task for task in self._followed_tasks if not task.is_settled]
             if not unfinished or time.monotonic() > deadline:
@@ -360,7 +362,8 @@ class Run:
                 self._poll(task)
                 self._progress(POLLS, len(self._sent))
             time.sleep(pause)
-            pause = min(pause * 1.5, 3.0)
+            is_waiting = any(task.status not in FINAL for task in unfinished)
+            pause = min(pause * 1.5, MAX_PAUSE) if is_waiting else MIN_PAUSE
         if not self._stopped:
             self._fetch_images()
 
