@@ -339,11 +339,10 @@ def _by_feature(
     rest = sorted(failures, key=lambda each: (each.case.check == GENERATED, _size(each)))
     while rest and len(explained) < MAX_EXPLANATIONS:
         first = rest[0]
-        names = _explanation(first.case.features, passed_features)
-        if names is None:
+        wanted = _explanation(first, rest, passed_features)
+        if wanted is None:
             unexplained.append(rest.pop(0))
             continue
-        wanted = frozenset((name, first.case.features[name]) for name in names)
         explained.append((wanted, [e for e in rest if wanted <= set(e.case.features.items())]))
         rest = [each for each in rest if not wanted <= set(each.case.features.items())]
     for _, same in _by(explained, lambda each: frozenset(_base(name) for name, _ in each[0])):
@@ -362,14 +361,21 @@ def _base(name: str) -> str:
 
 
 def _explanation(
-    features: Mapping[str, str], passed_features: Sequence[set[tuple[str, str]]]
-) -> tuple[str, ...] | None:
-    """Return the names of at most three features that together occur in no passed case."""
+    first: Failure, failures: Sequence[Failure], passed_features: Sequence[set[tuple[str, str]]]
+) -> Features | None:
+    """Return at most three features of a failure that together occur in no passed case.
+
+    Of as few features as possible, those that occur in the most failures.
+    """
+    described = [set(failure.case.features.items()) for failure in failures]
     for size in range(4):
-        for names in itertools.combinations(features, size):
-            wanted = {(name, features[name]) for name in names}
-            if not any(wanted <= other for other in passed_features):
-                return names
+        found = [
+            frozenset(wanted)
+            for wanted in itertools.combinations(first.case.features.items(), size)
+            if not any(set(wanted) <= other for other in passed_features)
+        ]
+        if found:
+            return max(found, key=lambda wanted: sum(wanted <= other for other in described))
     return None
 
 

@@ -19,6 +19,7 @@ from ._lifecycle import FINAL, Task, body_of
 from ._oracle import Verdict
 from ._pictures import NotFetchedError, Picture
 from ._plan import MIN_CASES_PER_RULE, Plan
+from ._shrink import shrink
 from ._transport import Response, Server
 from ._verify import Violation, read_object, submits, violations
 
@@ -301,9 +302,20 @@ class Run:
             self._update_budget(case, response)
 
     def _fail(self, case: Case, response: Response, violation: Violation, task: str) -> None:
+        self._failures.append(self._failure(case, response, violation, task))
+
+    def _failure(
+        self, case: Case, response: Response, violation: Violation, task: str = ""
+    ) -> Failure:
         redacted = evolve(violation, text=self._server.redact(violation.text.encode()).decode())
         body = self._server.redact(response.body)
-        self._failures.append(Failure(case, evolve(response, body=body), redacted, task))
+        return Failure(case, evolve(response, body=body), redacted, task)
+
+    def _retry(self, case: Case) -> Failure | None:
+        """Send a case once more, without recording it, and return its failure if it fails."""
+        response = self._server.send(case.request)
+        violation = next(violations(case, response), None)
+        return self._failure(case, response, violation) if violation else None
 
     def _violations(self, case: Case, response: Response, task: str) -> Iterator[Violation]:
         created = self._created_task(case, response)
@@ -497,7 +509,10 @@ class Run:
         return (case for case, _ in self._sent if id(case) not in failed)
 
     def _confirm(self, causes: Iterable[Cause]) -> list[Cause]:
-        """Return the causes, with those that a retry does not reproduce marked intermittent."""
+        """Return the causes with their smallest requests.
+
+        Those that a retry does not reproduce are marked intermittent.
+        """
         confirmed = []
         for cause in causes:
             first = cause.smallest
@@ -507,6 +522,9 @@ class Run:
                 response = self._server.send(first.case.request, task=first.task or "unknown")
                 if all(each.kind != kind for each in violations(first.case, response)):
                     cause = cause.as_intermittent()
+                else:
+                    smallest = shrink(first, self._plan.contract, self._retry)
+                    cause = evolve(cause, failures=(smallest, *cause.failures[1:]))
             confirmed.append(cause)
         return _causes.join(confirmed)
 
