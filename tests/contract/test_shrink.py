@@ -70,7 +70,9 @@ def test_another_kind_of_failure_is_not_the_same() -> None:
     assert shrink(first, CONTRACT, retry) is first
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{", b'{ "prompt": "a cat" }', None])
+@pytest.mark.parametrize(
+    "body", [b"[]", b"{", b'{ "prompt": "a cat" }', b'{"prompt":"\\ud800"}', None]
+)
 def test_a_body_whose_form_may_matter_stays_as_it_is(body: bytes | None) -> None:
     first = failure(BODY)
     case = attrs.evolve(first.case, request=attrs.evolve(first.case.request, body=body))

@@ -57,6 +57,7 @@ def _body_of(case: Case) -> Body | None:
     """Return the JSON object in a request body, unless its encoding may be what matters."""
     try:
         body = json.loads(case.request.body or b"")
+        json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) and encode(body) == case.request.body else None
