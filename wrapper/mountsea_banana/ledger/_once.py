@@ -94,12 +94,14 @@ class Once(Submitter):
         *,
         retry_failed: bool,
         max_cost: int | None,
+        waits: bool = True,
     ) -> None:
         self._store = store
         self._key = key
         self._driver = driver
         self._retry_failed = retry_failed
         self._max_cost = max_cost
+        self._waits = waits
 
     def _submit(
         self, request: NanoImageDto | Mapping[str, object], *, check_images: bool = False
@@ -112,5 +114,6 @@ class Once(Submitter):
             retry_failed=self._retry_failed,
             max_cost=self._max_cost,
             settings=self._driver.settings,
+            waits=self._waits,
         )
         return RecordedTask(self._driver, self._driver.run(flow))
