@@ -20,6 +20,7 @@ from mountsea_banana.contract import Contract
 from mountsea_banana.harness import __main__ as command
 from mountsea_banana.harness._case import Request
 from mountsea_banana.harness._lifecycle import Task, body_of
+from mountsea_banana.harness._oracle import Verdict
 from mountsea_banana.harness._plan import make_plan
 from mountsea_banana.harness._transport import Response, Server
 from mountsea_banana.harness._verify import response_violations, violations
@@ -690,6 +691,16 @@ def test_a_rejection_with_another_4xx_status_is_only_a_warning() -> None:
     case = next(case for case in the_plan().cases() if case.variant == "no Authorization header")
     assert [each.is_warning for each in violations(case, Response(404))] == [True]
     assert [each.is_warning for each in violations(case, Response(302))] == [False]
+
+
+def test_a_request_that_the_contract_leaves_open_must_not_get_an_error_as_a_success() -> None:
+    case = next(
+        case
+        for case in the_plan().cases()
+        if case.is_submission and case.verdict is Verdict.UNSPECIFIED
+    )
+    refusal = Response(200, {"content-type": "application/json"}, b'{"code": 400}')
+    assert [each.kind for each in violations(case, refusal)] == ["answered"]
 
 
 def test_a_snapshot_without_a_status_says_nothing_about_its_task() -> None:
