@@ -25,7 +25,7 @@ import httpx
 from attrs import define, field
 from mountsea_banana.ledger import Ledger
 
-from tests.chaos_worker import CONCURRENCY, Batch, work
+from tests.chaos_worker import CLAIM_SECONDS, CONCURRENCY, Batch, work
 from tests.postgresql import serve
 
 _processes = multiprocessing.get_context("forkserver")
@@ -143,7 +143,7 @@ def _unfinished(ledger: Ledger) -> set[str]:
 
 def _settle(report: Report, batch: Batch, ledger: Ledger) -> None:
     """Settle or release every key in doubt, as a person would who looks into the account."""
-    time.sleep(batch.claim_seconds)  # until the last claim has ended
+    time.sleep(CLAIM_SECONDS)  # until the last claim has ended
     created = _account(batch.url)
     for entry in list(ledger.entries("in doubt")):
         tasks = created.get(entry.key, [])
@@ -235,7 +235,7 @@ def main(arguments: Sequence[str]) -> int:
             with mock() as url:
                 pictures = folder / kind
                 pictures.mkdir()
-                batch = Batch(url, location, pictures, rows=10 * kills, claim_seconds=5.0)
+                batch = Batch(url, location, pictures, rows=10 * kills)
                 reports.append(run(kind, batch, kills=kills, workers=workers))
             print(f"chaos: {kind} took {reports[-1].seconds:.0f} s", flush=True)
     print(table(reports))

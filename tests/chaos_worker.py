@@ -16,7 +16,9 @@ from mountsea_banana.ledger import Entry, InDoubt, Ledger, _flows
 KEY = "test-token"
 CONCURRENCY = 4
 """Rows in flight in each process."""
-TIMEOUT = httpx.Timeout(3.0)
+TIMEOUT = httpx.Timeout(1.0)
+CLAIM_SECONDS = 5.0
+"""How long a claim lasts, also that of a process that was killed: the four phases, and a second."""
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -28,8 +30,6 @@ class Batch:
     location: str
     folder: Path
     rows: int
-    claim_seconds: float
-    """How long a claim of a killed process lasts."""
 
     @property
     def keys(self) -> list[str]:
@@ -47,7 +47,7 @@ class Batch:
 
 def work(batch: Batch, journal: Path) -> None:
     """Finish the rows that are left, in a process that may be killed."""
-    _flows._claim_seconds = lambda settings: batch.claim_seconds
+    _flows.SLACK = 1.0
     asyncio.run(_work(batch, journal))
 
 

@@ -20,6 +20,7 @@ from mountsea_banana import (
     AsyncNanoBanana,
     AuthenticationError,
     ConfigurationError,
+    InstantClock,
     RateLimitError,
     batch,
 )
@@ -33,6 +34,7 @@ from mountsea_banana.batch import (
     Submitted,
     Waiting,
     Worklist,
+    _run,
 )
 from mountsea_banana.batch._pace import Pace
 from mountsea_banana.ledger import Entry, Ledger, LedgerError
@@ -229,6 +231,15 @@ def test_a_thread_can_run_a_batch(jobs: Batch) -> None:
 # What fails
 
 
+def test_the_rows_may_have_been_read_by_another_thread(jobs: Batch) -> None:
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pool.submit(batch.rows, cats(1)).result() as rows,
+        Ledger(jobs.folder / "ledger.db") as ledger,
+    ):
+        assert batch.run(rows, ledger=ledger, output=jobs.output, client=jobs.client()).is_complete
+
+
 def test_a_failed_task_leaves_its_row_without_an_image(jobs: Batch) -> None:
     jobs.server.next_task(Plan(ends_as="failed"))
     report = jobs.run(*cats(2), concurrency=1)
@@ -301,6 +312,13 @@ def test_failures_of_earlier_runs_do_not_count(jobs: Batch) -> None:
     assert report.states == {"done": 2, "failed": 1, "in doubt": 1}
 
 
+def test_failures_of_rows_that_are_paid_for_again_count(jobs: Batch) -> None:
+    jobs.server.plan = Plan(ends_as="failed")
+    jobs.run(*cats(3), concurrency=1)
+    report = jobs.run(*cats(3), concurrency=1, max_failures=1, retry_failed=True)
+    assert (report.charged, report.stopped) == (1, "1 rows have failed")
+
+
 def test_no_more_rows_are_started_once_the_ledger_has_enough_submissions(jobs: Batch) -> None:
     report = jobs.run(*cats(5), concurrency=1, max_cost=2)
     assert report.states == {"done": 2, "not started": 3}
@@ -323,6 +341,13 @@ def test_a_row_is_not_paid_for_if_its_file_exists_already(jobs: Batch) -> None:
     assert jobs.run(*cats(2)).states == {"done": 1, "failed": 1}
     assert jobs.server.charged == 1
     assert jobs.outcomes[0].error == f"{jobs.output / 'cat-1.webp'} exists"
+
+
+def test_a_row_is_not_paid_for_if_its_name_is_that_of_a_folder(jobs: Batch) -> None:
+    (jobs.output / "cat-1").mkdir(parents=True)
+    assert jobs.run(*cats(2)).states == {"done": 1, "failed": 1}
+    assert jobs.server.charged == 1
+    assert jobs.outcomes[0].error == f"{jobs.output / 'cat-1'} is a folder"
 
 
 def test_an_image_that_cannot_be_downloaded_is_left_for_the_next_run(jobs: Batch) -> None:
@@ -387,6 +412,7 @@ def test_a_task_that_the_ledger_cannot_record_is_recorded_at_the_end(
     let_the_next_recordings_fail(monkeypatch, 4)
     report = jobs.run(*cats(2), concurrency=1)
     assert report.states == {"running": 1, "not started": 1}
+    assert report.charged == 1
     assert (jobs.outcomes[0].task_id, jobs.outcomes[0].error) == (
         jobs.server._api.tasks.all()[0].id,
         None,
@@ -760,6 +786,29 @@ def test_a_row_that_has_not_been_claimed_at_ctrl_c_is_not_started(
     monkeypatch.setattr(Ledger, "find", look)
     report = jobs.run(*cats(3), concurrency=1, on_event=lambda _: is_draining.set())
     assert (report.states, report.is_interrupted) == ({"not started": 3}, True)
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_ctrl_c_ends_a_pause_however_soon_after_the_end_of_a_row_it_comes(
+    jobs: Batch, turns: int
+) -> None:
+    class Endless(InstantClock):
+        async def sleep_async(self, _: float) -> None:
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        with batch.rows(cats(1)) as rows, Ledger(jobs.folder / "ledger.db") as ledger:
+            client = AsyncNanoBanana(KEY, base_url=jobs.server.url, clock=Endless())
+            run = _run._Batch(rows, client=client, ledger=ledger, output=jobs.output)
+            pause = asyncio.ensure_future(run._sleep(60))
+            await asyncio.sleep(0)
+            run._changed.set()  # a row has ended
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            run.drain()
+            await asyncio.wait_for(pause, 10)
+
+    asyncio.run(main())
 
 
 def test_ctrl_c_ends_a_pause(jobs: Batch) -> None:

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 from mountsea_banana import Clock, batch
+from mountsea_banana._shared.signals import ENDING
 from mountsea_banana.batch import Draining, Outcome, Paused, Submitted, Waiting
 from mountsea_banana.cli import main
 from mountsea_banana.cli._batch_display import Display
 from mountsea_banana.cli._screen import Screen
-from mountsea_banana.ledger import LedgerError
+from mountsea_banana.ledger import Entry, LedgerError
 from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer, Plan
 
@@ -249,7 +250,8 @@ def test_rows_in_doubt_are_named_and_outrank_failures(run: Run, banana_server: M
 def test_a_task_that_the_ledger_could_not_record_is_kept_by_later_runs(
     run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(store: Store, entry: Entry, task_id: str) -> None:
+        store.unrecorded[entry.claim] = entry, task_id
         raise LedgerError("the server is gone")
 
     cats(2)
@@ -265,7 +267,51 @@ def test_a_task_that_the_ledger_could_not_record_is_kept_by_later_runs(
         assert result.code == 4
         assert "could not record are in pictures/unrecorded.jsonl" in result.err
     (line,) = Path("pictures/unrecorded.jsonl").read_text().splitlines()
-    assert (json.loads(line)["key"], json.loads(line)["task_id"]) == ("cat-1", task_id)
+    assert json.loads(line) == {"key": "cat-1", "task_id": task_id}
+
+
+def test_tasks_that_are_not_recorded_are_named_and_kept_however_the_batch_ends(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals = [signal.SIGINT] * 3
+
+    def interrupt(store: Store, entry: Entry, task_id: str) -> None:
+        store.unrecorded[entry.claim] = entry, task_id
+        while signals:
+            signal.raise_signal(signals.pop())
+        raise LedgerError("the server is gone")
+
+    cats(1)
+    monkeypatch.setattr(Store, "accept", interrupt)
+    result = run("jobs.jsonl")
+    task_id = banana_server._api.tasks.all()[0].id
+    assert result.code == 130
+    assert f"unrecorded: cat-1: task {task_id}\n" in result.err
+    assert json.loads(Path("pictures/unrecorded.jsonl").read_text())["task_id"] == task_id
+
+
+def test_tasks_that_cannot_be_kept_are_named(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(store: Store, entry: Entry, task_id: str) -> None:
+        store.unrecorded[entry.claim] = entry, task_id
+        raise LedgerError("the server is gone")
+
+    cats(1)
+    Path("pictures/unrecorded.jsonl").mkdir(parents=True)
+    monkeypatch.setattr(Store, "accept", fail)
+    result = run("jobs.jsonl")
+    task_id = banana_server._api.tasks.all()[0].id
+    assert f"unrecorded: cat-1: task {task_id}\n" in result.err
+    assert "these tasks could not be written to a file" in result.err
+
+
+def test_a_link_to_the_rows_has_no_ledger_of_its_own(run: Run, banana_server: MockServer) -> None:
+    cats(2)
+    assert run("jobs.jsonl").code == 0
+    Path("today.jsonl").symlink_to("jobs.jsonl")
+    assert run("today.jsonl").code == 0
+    assert banana_server.charged == 2
 
 
 def test_a_limit_ends_the_batch_and_says_how_to_go_on(run: Run) -> None:
@@ -478,8 +524,8 @@ def test_a_batch_does_not_replace_its_own_rows(
     assert "would replace its own rows" in result.err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_or_sigterm_while_the_results_are_written_says_how_to_go_on(
+@pytest.mark.parametrize("number", ENDING)
+def test_a_request_to_end_while_the_results_are_written_says_how_to_go_on(
     run: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     def interrupt(*_: object) -> None:

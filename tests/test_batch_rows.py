@@ -165,6 +165,19 @@ def test_all_rows_are_checked_and_the_bad_ones_are_named_with_their_lines() -> N
         assert part in line
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"prompt": "a cat", "prompt": "a dog"}', "it has 'prompt' twice"),
+        ('{"prompt": " "}', "the prompt is empty"),
+        ("prompt\n\x1a\n", "the prompt is empty"),
+    ],
+)
+def test_a_row_that_is_surely_a_mistake_is_not_paid_for(text: str, problem: str) -> None:
+    (row,) = problems(stream(text))
+    assert problem in str(row)
+
+
 def test_the_error_shows_the_first_bad_rows_and_counts_the_rest() -> None:
     with pytest.raises(InvalidRows) as caught:
         batch.rows([{}] * 25)

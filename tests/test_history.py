@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from mountsea_banana import Clock
-from mountsea_banana.ledger import LedgerError
+from mountsea_banana.ledger import Entry, LedgerError
 from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer, Plan
 
@@ -139,6 +139,22 @@ def test_a_lost_response_leaves_the_key_in_doubt_and_says_how_to_settle_it(run: 
         f"  nano-banana ledger release {key}\n"
     )
     assert row[2:] == ["in doubt", "", "", "a cat"]
+
+
+def test_an_interrupt_while_the_ledger_cannot_be_written_says_how_to_settle_the_key(
+    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(store: Store, entry: Entry, task_id: str) -> None:
+        store.unrecorded[entry.claim] = entry, task_id
+        signal.raise_signal(signal.SIGINT)
+        raise LedgerError("the disk is full")
+
+    monkeypatch.setattr(Store, "accept", interrupt)
+    outcome = run("generate", "a cat", "--once", "cat", "--json", url=banana_server.url)
+    task_id = banana_server._api.tasks.all()[0].id
+    assert f"nano-banana ledger settle cat {task_id}" in outcome.err
+    result = only_json(outcome)
+    assert (result["task_id"], result["charged"]) == (task_id, "yes")
 
 
 def test_a_key_in_doubt_is_not_sent_again(run: Run, in_doubt: str) -> None:

@@ -16,7 +16,14 @@ import httpx
 import mountsea_banana as api
 import pytest
 from mountsea_banana import AsyncNanoBanana, InstantClock, NanoBanana
-from mountsea_banana.ledger import CostLimitReached, InDoubt, KeyConflict, Ledger, LedgerError
+from mountsea_banana.ledger import (
+    CostLimitReached,
+    InDoubt,
+    KeyConflict,
+    Ledger,
+    LedgerError,
+    _statements,
+)
 from mountsea_banana.mock import MockServer, Plan
 
 from tests.conftest import KEY, error_in_a_forked_child
@@ -115,13 +122,24 @@ def test_a_new_api_key_of_the_same_account_takes_over_what_the_old_one_submitted
 ) -> None:
     task_id = caller.submit(ledger)
     caller.submit(ledger, "two")
-    with pytest.raises(LedgerError, match="has no submission with the old API key"):
-        ledger.replace_api_key("other-token", KEY)
+    for old in ("other-token", KEY):
+        with pytest.raises(LedgerError, match="has no submission with the old API key"):
+            ledger.replace_api_key(old, KEY)
     assert ledger.replace_api_key(f" {KEY}\n", "other-token") == 2
     assert caller.submit(ledger, api_key="other-token") == task_id
     with pytest.raises(KeyConflict):
         caller.submit(ledger)
     assert banana_server.charged == 2
+
+
+def test_a_new_api_key_takes_over_any_number_of_submissions(
+    caller: Caller, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_statements, "AT_ONCE", 2)
+    with Ledger(location) as ledger:
+        for number in range(5):
+            caller.submit(ledger, str(number))
+        assert ledger.replace_api_key(KEY, "other-token") == 5
 
 
 @pytest.mark.parametrize("api_key", ["", "Bearer secret", None])

@@ -55,7 +55,7 @@ def test_a_batch_whose_processes_are_killed_at_random_loses_nothing(
 ) -> None:
     """The short form of `make chaos`."""
     with chaos.mock() as url:
-        batch = Batch(url, new_schema(postgresql), tmp_path, rows=40, claim_seconds=3.0)
+        batch = Batch(url, new_schema(postgresql), tmp_path, rows=40)
         report = chaos.run("PostgreSQL", batch, kills=4, workers=2)
     assert (report.kills, report.charged, report.pictures) == (4, 40, 40), chaos.table([report])
     assert (report.paid_twice, report.lost, report.problems) == (0, 0, [])

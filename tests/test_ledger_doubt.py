@@ -337,10 +337,10 @@ def test_a_claimant_whose_claim_was_released_does_not_retry(
 def test_a_claimant_that_cannot_read_its_claim_does_not_retry(
     caller: Caller, ledger: Ledger, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> bool:
+    def fail(*_: object) -> None:
         raise LedgerError("the database is locked")
 
-    monkeypatch.setattr(Store, "holds", fail)
+    monkeypatch.setattr(Store, "read", fail)
     banana_server.next_task(Plan(refusals=1))
     with pytest.raises(LedgerError, match="locked"):
         caller.submit(ledger)
@@ -357,7 +357,7 @@ def test_a_clock_set_back_makes_a_claim_no_longer(
         with Ledger(local._store.name, clock=wall) as ledger:
             first = pool.submit(Caller(caller.url).submit, ledger, handler=gate)
             assert gate.is_reached.wait(30)
-            wall.now -= ENDED
+            wall.now -= 60
             with pytest.raises(InDoubt, match="did not report an outcome") as caught:
                 caller.submit(ledger)
             claimed = caught.value.entry.ends_at - caught.value.entry.claimed_at
@@ -367,6 +367,47 @@ def test_a_clock_set_back_makes_a_claim_no_longer(
             gate.is_open.set()
             assert first.result() == "t-1"
             assert caller.submit(ledger) == "t-1"
+
+
+def test_a_claim_from_a_future_that_the_clock_has_left_is_in_doubt(
+    caller: Caller, local: Ledger
+) -> None:
+    """Otherwise it would last until that date, and could be neither settled nor released."""
+    with ThreadPoolExecutor(1) as pool, Gate() as gate:
+        wall = InstantClock()
+        with Ledger(local._store.name, clock=wall) as ledger:
+            first = pool.submit(Caller(caller.url).submit, ledger, handler=gate)
+            assert gate.is_reached.wait(30)
+            wall.now -= ENDED
+            with pytest.raises(InDoubt, match="did not report an outcome"):
+                caller.submit(ledger)
+            assert caller.clock.sleeps == []
+            ledger.release("cat")
+            gate.is_open.set()
+            assert first.result() == "t-1"
+
+
+def test_a_process_that_was_suspended_sends_nothing_that_could_outlast_its_claim(
+    caller: Caller, local: Ledger, banana_server: MockServer
+) -> None:
+    """Otherwise the key could be released, and paid for again, while its response is waited for."""
+    wall = InstantClock()
+    with Ledger(local._store.name, clock=wall) as ledger:
+
+        class Suspended(InstantClock):
+            def sleep(self, _: float) -> None:
+                entry = ledger.find("cat")
+                assert entry
+                wall.now += entry.remaining - 5
+
+            async def sleep_async(self, seconds: float) -> None:
+                self.sleep(seconds)
+
+        banana_server.next_task(Plan(refusals=1))
+        suspended = Caller(caller.url, caller.is_async, Suspended())
+        with pytest.raises(LedgerError, match="the claim on the key 'cat' has ended"):
+            suspended.submit(ledger)
+    assert banana_server.charged == 0
 
 
 def test_a_response_that_is_lost_after_a_release_puts_the_key_in_doubt_again(
@@ -533,6 +574,27 @@ def test_an_interrupt_while_the_ledger_is_written_loses_nothing(
     assert banana_server.charged == len(list(ledger.entries("accepted"))) == charged
     assert caller.submit(ledger)
     assert banana_server.charged == 1
+
+
+def test_an_interrupt_while_a_task_is_recorded_names_the_task(
+    caller: Caller,
+    ledger: Ledger,
+    banana_server: MockServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failures: list[BaseException] = [LedgerError("the disk is full"), KeyboardInterrupt()]
+
+    def fail(*_: object) -> None:
+        raise failures.pop()
+
+    monkeypatch.setattr(Store, "accept", fail)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        caller.submit(ledger)
+    task_id = banana_server._api.tasks.all()[0].id
+    note = f"task {task_id} was created for the key 'cat': resume it by its id"
+    assert note in caught.value.__notes__
+    assert note in caplog.messages
 
 
 def test_an_interrupt_during_a_pause_frees_the_key(

@@ -26,6 +26,7 @@ from mountsea_banana.ledger import InDoubt, Ledger, LedgerError, _location, _sch
 from mountsea_banana.mock import MockServer
 
 from tests.conftest import KEY as TOKEN
+from tests.conftest import error_in_a_forked_child
 from tests.faults import KEY, Fault, FaultServer, response
 from tests.ledgers import Caller, Gate, created, everywhere
 
@@ -246,6 +247,68 @@ def test_a_new_ledger_may_be_opened_by_many_at_once(location: str) -> None:
         assert list(pool.map(open_ledger, range(8))) == [0] * 8
 
 
+OPEN_AND_CLOSE = """
+import sys
+from mountsea_banana.ledger import Ledger
+with Ledger(sys.argv[1]) as ledger:
+    print(*[entry.key for entry in ledger.entries()])
+"""
+
+
+def keys_in_another_process(path: Path) -> list[str]:
+    command = [sys.executable, "-c", OPEN_AND_CLOSE, str(path)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_a_ledger_that_is_opened_twice_in_a_process_stays_locked(
+    path: Path, caller: Caller
+) -> None:
+    """A file that is closed loses SQLite's locks; another process would take it for unused."""
+    with Ledger(path) as first:
+        caller.submit(first, "one")
+        with Ledger(path):
+            keys_in_another_process(path)
+        caller.submit(first, "two")
+        assert keys_in_another_process(path) == ["one", "two"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_child_that_opens_its_own_ledger_locks_it(path: Path, caller: Caller) -> None:
+    """A connection that it inherits would make it believe that it holds the locks already."""
+    with Ledger(path) as ledger:
+        caller.submit(ledger, "one")
+        has_closed, close = os.pipe()
+        child = os.fork()
+        if child == 0:
+            with Ledger(path) as own:
+                os.close(close)
+                os.read(has_closed, 1)  # until the parent has closed its ledger
+                caller.submit(own, "two")
+            os._exit(0)
+    os.close(close)
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(has_closed)
+    assert keys_in_another_process(path) == ["one", "two"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_child_cannot_open_a_ledger_that_a_thread_was_using(
+    path: Path, caller: Caller
+) -> None:
+    with Ledger(path) as ledger:
+        caller.submit(ledger)
+        listing: Any = ledger.entries()
+        next(listing)
+        message = error_in_a_forked_child(lambda: Ledger(path))
+        listing.close()
+        assert "was forked" in message
+        with Ledger(path) as again:  # in this process, nothing has changed
+            assert again.find("cat")
+            assert ledger.find("cat")
+
+
 @everywhere
 def test_a_ledger_is_read_and_written_while_its_entries_are_listed(
     ledger: Ledger, caller: Caller
@@ -458,6 +521,7 @@ MOUNTS = "/dev/sda / ext4 rw 0 0\n"
         ("", None),
         (MOUNTS + "server:/a {folder} nfs4 rw 0 0\n", "nfs4"),
         (MOUNTS + "//server/a {parent} cifs rw 0 0\n", "cifs"),
+        (MOUNTS + "server:/a {folder} fuse.glusterfs rw 0 0\n", "glusterfs"),
         (MOUNTS + "server:/a {parent} nfs rw 0 0\n/dev/sdb {folder} xfs rw 0 0\n", None),
         (MOUNTS + "auto {folder} autofs rw 0 0\nserver:/a {folder} nfs rw 0 0\n", "nfs"),
         (MOUNTS + "server:/a /elsewhere nfs rw 0 0\n", None),
@@ -482,6 +546,24 @@ def test_a_network_file_system_is_refused(
             Ledger(place).close()
 
 
+@only_linux
+def test_a_file_that_has_another_name_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite finds the rest of the ledger, beside the file, by the file's name."""
+    Ledger(path).close()
+    os.link(path, path.with_name("other.db"))
+    with pytest.raises(LedgerError, match="is a mounted file or has a hard link"):
+        Ledger(path)
+    path.with_name("other.db").unlink()
+    Ledger(path).close()
+    table = path.with_name("mounts")
+    table.write_text(f"{MOUNTS}/dev/sda {path} ext4 rw 0 0\n")
+    monkeypatch.setattr(_location, "_MOUNTS", table)
+    with pytest.raises(LedgerError, match="is a mounted file or has a hard link"):
+        Ledger(path)
+
+
 def test_a_system_without_a_table_of_mounts_is_trusted(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -496,6 +578,7 @@ def test_a_system_without_a_table_of_mounts_is_trusted(
         ("mysql://u:s3cret@host/db", "cannot be stored in mysql"),
         ("postgresql://u:s3cret@host:port/db", "URL is invalid"),
         ("postgresql://u:s3cret@127.0.0.1:9/db", "cannot be used: connection failed"),
+        ("postgresql://u@127.0.0.1:9/db?password=s3cret", "cannot be used: connection failed"),
         ("://", "URL is invalid"),
     ],
 )
@@ -575,6 +658,17 @@ def test_the_ledger_leaves_nothing_in_a_session_that_others_use_after_it(
             session.rollback()
             for name, default in (("statement_timeout", "0"), ("lock_timeout", "0")):
                 assert session.execute(f"SHOW {name}").fetchone() == (default,)
+
+
+def test_every_script_can_be_stored_whatever_the_environment_says(
+    postgresql: str, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.postgresql import new_schema
+
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with Ledger(new_schema(postgresql)) as ledger:
+        caller.submit(ledger, "猫")
+        assert [entry.key for entry in ledger.entries()] == ["猫"]
 
 
 @pytest.mark.parametrize(("option", "seconds"), [("", "10"), ("&connect_timeout=7", "7")])

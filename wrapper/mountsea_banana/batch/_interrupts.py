@@ -8,12 +8,15 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
+from mountsea_banana._shared.signals import ENDING
+
 
 @contextlib.contextmanager
 def two_interrupts(first: Callable[[], object], second: Callable[[], object]) -> Iterator[None]:
-    """Call a function in the event loop at the first Ctrl-C or SIGTERM, another at the second.
+    """Call a function in the event loop at the first Ctrl-C, and another at the second.
 
-    The third raises KeyboardInterrupt. Threads other than the main one get no signals.
+    The third raises KeyboardInterrupt. SIGTERM and SIGHUP count as Ctrl-C. Threads other than the
+    main one get no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -26,7 +29,7 @@ def two_interrupts(first: Callable[[], object], second: Callable[[], object]) ->
             raise KeyboardInterrupt
         function()
 
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.getsignal(each) for each in ENDING}
     # Background jobs of a shell ignore Ctrl-C, and keep ignoring it.
     before = {each: old for each, old in before.items() if old not in (signal.SIG_IGN, None)}
     loop = asyncio.get_running_loop()

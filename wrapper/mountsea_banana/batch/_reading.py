@@ -73,9 +73,18 @@ def _json_rows(lines: Iterable[str]) -> Iterator[Numbered]:
             yield number, Unreadable(_NOT_UTF8)
             continue
         try:
-            yield number, json.loads(line)
+            yield number, json.loads(line, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
             yield number, Unreadable(f"is not valid JSON: {error}")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object. Raises ValueError if a name is in it twice."""
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"it has {shown(name)} twice")
+    return dict(pairs)
 
 
 def _csv_rows(lines: Iterator[str], first: str) -> Iterator[Numbered]:

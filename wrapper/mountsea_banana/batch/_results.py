@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,17 @@ def write_results(rows: Worklist, file: Path) -> None:
             stream.writelines(json.dumps(each) + "\n" for each in results)
 
 
-def keep_unrecorded(rows: Worklist, folder: Path) -> None:
-    """Append the tasks that the ledger could not record to a file. Raises OSError.
+def keep_unrecorded(tasks: Mapping[str, str], folder: Path) -> None:
+    """Append tasks that the ledger could not record, by their keys, to a file.
 
-    The results file would lose them in the next run.
+    The results file would lose them in the next run. Raises OSError.
     """
-    found = [each for each in rows.outcomes() if each.state == "in doubt" and each.task_id]
-    if found:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / UNRECORDED).open("a", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(_result(each)) + "\n" for each in found)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / UNRECORDED).open("a", encoding="utf-8") as stream:
+        for key, task_id in tasks.items():
+            stream.write(json.dumps({"key": key, "task_id": task_id}) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def is_results(file: Path) -> bool:

@@ -79,6 +79,9 @@ class Draft:
         problems = [violation.message for violation in checked.violations]
         # The API may ignore a misspelt field, and charge for a picture that nobody wanted.
         problems += [f"{shown(name)} is not a field" for name in body if name not in _known_names()]
+        prompt = body.get("prompt")
+        if isinstance(prompt, str) and not any(c.isprintable() and c != " " for c in prompt):
+            problems.append("the prompt is empty")  # valid for the API, but surely a mistake
         key = given
         with contextlib.suppress(ValueError):  # more digits than Python writes
             key = str(given) if type(given) is int else given

@@ -220,7 +220,8 @@ class _Batch:
         """Sleep, unless no more rows are to be started."""
         sleep = asyncio.ensure_future(self._clock.sleep_async(seconds))
         while not sleep.done() and not self._is_ending:
-            change = asyncio.ensure_future(self._change())
+            self._changed.clear()  # at once: a change that comes before the wait must end it
+            change = asyncio.ensure_future(self._changed.wait())
             await asyncio.wait([sleep, change], return_when=asyncio.FIRST_COMPLETED)
             change.cancel()
         sleep.cancel()
@@ -238,7 +239,11 @@ class _Batch:
             entry = await asyncio.to_thread(self._look, row)
             if self._is_ending:
                 return
-            is_old = entry is not None and (entry.state == "in doubt" or entry.status is not None)
+            is_old = (
+                entry is not None
+                and not is_free(entry, retry_failed=self._retry_failed)
+                and (entry.state == "in doubt" or entry.status is not None)
+            )
             once = AsyncOnce(
                 self._ledger._store,
                 row.key,
@@ -270,11 +275,13 @@ class _Batch:
         self._later.append(row)
 
     def _look(self, row: Row) -> Entry | None:
-        """Return what the ledger has about a row. Raises if a new image could not be saved."""
+        """Return what the ledger has about a row. Raises if its image could not be saved."""
         entry = self._ledger.find(row.key)
+        file = Destination(self._folder / file_name(row.key), is_folder=False)
+        if not self._is_new_folder and file.path.is_dir():
+            raise IsADirectoryError(f"{file.path} is a folder")
         is_unpaid = entry is None or is_free(entry, retry_failed=self._retry_failed)
         if is_unpaid and not self._is_new_folder:
-            file = Destination.parse(self._folder / file_name(row.key))
             file.check(overwrite=False, any_suffix=True)
         return entry
 
@@ -329,6 +336,7 @@ class _Batch:
     def _abandon(self, row: Row) -> None:
         """Note what the ledger says about a row whose submission was cancelled."""
         prompt = row.request["prompt"]
+        task_id = self._ledger._store.unrecorded_task(row.key)
         try:
             entry = self._ledger.find(row.key)
         except LedgerError as error:
@@ -337,7 +345,7 @@ class _Batch:
             if entry is None or entry.state not in ("claimed", "in doubt"):
                 return
             reason = entry.reason or "it was interrupted"
-        self._finish(Outcome(row.number, row.key, "in doubt", error=reason, prompt=prompt))
+        self._finish(Outcome(row.number, row.key, "in doubt", task_id, error=reason, prompt=prompt))
 
     async def _record_again(self) -> None:
         """Record the tasks that the ledger could not record when they were created."""
@@ -350,14 +358,15 @@ class _Batch:
         left = {entry.key for entry, _ in store.unrecorded.values()}
         for outcome in [each for each in self._rows.outcomes() if each.key in tasks]:
             task_id = tasks[outcome.key or ""]
+            self._charged += 1
             if outcome.key in left:
                 self._rows.record(evolve(outcome, state="in doubt", task_id=task_id))
             else:
                 self._rows.record(evolve(outcome, state="running", task_id=task_id, error=None))
 
     def _finish(self, outcome: Outcome, *, is_old: bool = False) -> None:
+        self._tell(outcome)  # first, as the disk may be full
         self._rows.record(outcome)
-        self._tell(outcome)
         # What failed in an earlier run fails again without a request.
         if outcome.state in ("failed", "in doubt") and not is_old:
             self._failures += 1

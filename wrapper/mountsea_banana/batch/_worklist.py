@@ -30,7 +30,8 @@ class Worklist:
 
     def __init__(self, rows: Iterable[tuple[int, object]], *, skip_invalid: bool) -> None:
         # A private file that SQLite deletes when it is closed.
-        self._database = sqlite3.connect("", isolation_level=None)
+        # One thread at a time uses it, but not always the same.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute(
             "CREATE TABLE rows (number INTEGER PRIMARY KEY, key TEXT, request TEXT, prompt TEXT,"
@@ -99,7 +100,6 @@ class Worklist:
 
     def _flush(self) -> None:
         # All at once, as an event loop with many threads waits long after each statement.
-        recorded, self._recorded = self._recorded, []
         self._database.executemany(
             "UPDATE rows SET state = ?, task_id = ?, path = ?, error = ? WHERE number = ?",
             [
@@ -110,9 +110,10 @@ class Worklist:
                     each.error and each.error.encode(errors="replace").decode(),
                     each.number,
                 )
-                for each in recorded
+                for each in self._recorded
             ],
         )
+        self._recorded.clear()
 
     def _load(self, rows: Iterable[tuple[int, object]]) -> None:
         keys = Keys(self._database)

@@ -15,6 +15,7 @@ from pathlib import Path
 from attrs import frozen
 
 from mountsea_banana import AsyncNanoBanana, ConfigurationError, NanoBananaError, batch
+from mountsea_banana._shared.signals import ENDING
 from mountsea_banana.batch import Report, Worklist
 from mountsea_banana.batch._contact_sheet import is_contact_sheet
 from mountsea_banana.batch._results import UNRECORDED, is_results, keep_unrecorded
@@ -48,14 +49,17 @@ class Options:
     @property
     def location(self) -> str:
         """The path or URL of the ledger."""
-        return self.ledger or f"{self.file}.ledger.db"
+        # A symbolic link to the rows must not get a ledger of its own.
+        is_link = Path(self.file).is_symlink()
+        file = os.path.realpath(self.file) if is_link else self.file
+        return self.ledger or f"{file}.ledger.db"
 
 
 def run_batch(options: Options) -> int:
     """Run a batch, or count what it would pay for; return the exit code."""
     screen = Screen()
     try:
-        with _interrupted_by_sigterm():
+        with _interrupted_by_signals():
             return _run_batch(options, screen)
     except NanoBananaError as error:
         for sentence in explain(error):
@@ -67,17 +71,17 @@ def run_batch(options: Options) -> int:
 
 
 @contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does."""
-    before = signal.getsignal(signal.SIGTERM)
-    if before is not signal.SIG_DFL:  # it is ignored, and stays so
-        yield
-        return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _interrupted_by_signals() -> Iterator[None]:
+    """Let every signal that asks the program to end raise KeyboardInterrupt, as Ctrl-C does."""
+    # What is ignored stays so, for example under nohup.
+    signals = [each for each in ENDING if signal.getsignal(each) is signal.SIG_DFL]
+    for each in signals:
+        signal.signal(each, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each in signals:
+            signal.signal(each, signal.SIG_DFL)
 
 
 def _run_batch(options: Options, screen: Screen) -> int:
@@ -94,7 +98,10 @@ def _run_batch(options: Options, screen: Screen) -> int:
         client = AsyncNanoBanana(base_url=options.base_url, max_retries=0)
         display = Display(len(rows), screen, as_json=options.as_json)
         with Ledger(options.location) as ledger:
-            report = _run(rows, ledger, client, options, display)
+            try:
+                report = _run(rows, ledger, client, options, display)
+            finally:
+                _keep_unrecorded(ledger, Path(options.output), screen)
         code = _finish(rows, report, options, screen, display)
         _say_doubts(rows, ledger.location, Path(options.output) / UNRECORDED, screen)
         return _say_fault(display, screen, code)
@@ -164,6 +171,19 @@ def _run(
         )
 
 
+def _keep_unrecorded(ledger: Ledger, folder: Path, screen: Screen) -> None:
+    """Keep and show the tasks that the ledger could not record, however the batch ended."""
+    tasks = {entry.key: task_id for entry, task_id in ledger._store.unrecorded.values()}
+    if not tasks:
+        return
+    for key, task_id in tasks.items():
+        screen.say(f"{key}: task {task_id}", "unrecorded")
+    try:
+        keep_unrecorded(tasks, folder)
+    except OSError as error:
+        screen.say(f"these tasks could not be written to a file: {error}", "error")
+
+
 def _finish(
     rows: Worklist, report: Report, options: Options, screen: Screen, display: Display
 ) -> int:
@@ -173,7 +193,6 @@ def _finish(
     results = _results_file(options)
     sheet = None
     try:
-        keep_unrecorded(rows, folder)
         batch.write_results(rows, results)
         sheet = batch.write_contact_sheet(rows, folder, title=Path(options.file).name)
     except OSError as error:
@@ -203,7 +222,7 @@ def _say_doubts(rows: Worklist, location: str, unrecorded: Path, screen: Screen)
         if outcome.state == "in doubt":
             task = f": task {outcome.task_id}" if outcome.task_id else ""
             screen.say(f"{outcome.key} (line {outcome.number}){task}", "in doubt")
-    if unrecorded.exists():
+    if unrecorded.exists() and unrecorded.stat().st_size:
         screen.say(f"tasks that the ledger could not record are in {unrecorded}")
     screen.say(
         "these may have been charged, so they are not sent again. Check your account, then settle "

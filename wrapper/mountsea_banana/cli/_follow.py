@@ -27,6 +27,7 @@ from mountsea_banana import (
     TaskFailed,
     TaskResult,
 )
+from mountsea_banana._shared.signals import ENDING
 from mountsea_banana.client._files import find_saved
 from mountsea_banana.ledger import InDoubt, KeyConflict, LedgerError
 
@@ -129,6 +130,10 @@ def follow_submission(request: Callable[[Submitter], Task], options: Options) ->
 def _look_up(ledger: Ledger, known: Entry | None, progress: Progress, error: BaseException) -> None:
     """Find out what became of a submission that ended with an error."""
     assert progress.key  # noqa: S101
+    unrecorded = ledger._store.unrecorded_task(progress.key)
+    if unrecorded:
+        progress.task_id, progress.is_in_doubt, progress.charged = unrecorded, True, "yes"
+        return
     with contextlib.suppress(LedgerError):
         entry = ledger.find(progress.key)
         is_new = entry is not None and (known is None or entry.claim != known.claim)
@@ -334,15 +339,14 @@ def _put_result(
 
 @contextlib.contextmanager
 def _one_interrupt() -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM interrupt, and ignore any others while it is reported."""
+    """Let the first signal that asks the program to end interrupt it, and ignore any others."""
 
     def interrupt(*_: object) -> None:
         for each in before:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    caught = (signal.SIGINT, signal.SIGTERM)
-    before = {each: signal.getsignal(each) for each in caught}
+    before = {each: signal.getsignal(each) for each in ENDING}
     # Background jobs of a shell ignore Ctrl-C, and keep ignoring it.
     before = {each: old for each, old in before.items() if old != signal.SIG_IGN}
     for each in before:

@@ -35,7 +35,8 @@ def save(
 ) -> Flow[Path]:
     """Save the image of a task that is `downloading`; return its path. Raises DownloadError.
 
-    `before_write` is called with the path and the size of the file before there is one.
+    `before_write` is called with the path and the size of the file before there is one, and may
+    raise an OSError.
     """
     try:
         destination = Destination.parse(path)
@@ -43,10 +44,10 @@ def save(
     except (TypeError, ValueError, OSError) as error:
         raise _not_saved(snapshot, path, error) from error
     image = yield from downloading
-    if before_write:
-        file = destination.file(image.suffix, snapshot.task_id)
-        yield Call(partial(before_write, file, len(image.content)))
     try:
+        if before_write:
+            file = destination.file(image.suffix, snapshot.task_id)
+            yield Call(partial(before_write, file, len(image.content)))
         written: Path = yield Write(image, destination, snapshot.task_id, overwrite)
     except (ValueError, OSError) as error:
         raise _not_saved(snapshot, path, error) from error

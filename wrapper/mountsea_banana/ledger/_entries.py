@@ -90,7 +90,10 @@ class Entry:
     def of(cls, row: Mapping[Any, Any], now: float) -> Self:
         """Return the entry in a row of the database, at a time in seconds since the epoch."""
         state, reason = row["state"], row["reason"]
-        if state == "claimed" and now >= row["ends_at"]:
+        seconds = row["ends_at"] - row["claimed_at"]
+        # The clock may have been set back: by less than this, the claim only ends later.
+        remaining = min(row["ends_at"] - now, seconds) if now > row["claimed_at"] - seconds else 0.0
+        if state == "claimed" and remaining <= 0:
             state, reason = "in doubt", UNREPORTED
         return cls(
             order=Order(
@@ -101,8 +104,7 @@ class Entry:
             state=state,
             claimed_at=datetime.fromtimestamp(row["claimed_at"], UTC),
             ends_at=datetime.fromtimestamp(row["ends_at"], UTC),
-            # The clock may have been set back.
-            remaining=max(0.0, min(row["ends_at"] - now, row["ends_at"] - row["claimed_at"])),
+            remaining=max(0.0, remaining),
             task_id=row["task_id"],
             reason=reason,
             status=row["status"],

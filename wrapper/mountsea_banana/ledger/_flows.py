@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -166,7 +167,7 @@ def _submit(store: Store, entry: Entry, checked: CheckedRequest, settings: Setti
             checked,
             attempts,
             settings=settings,
-            before_attempt=partial(_check_claim, store, entry),
+            before_attempt=partial(_check_claim, store, entry, settings),
             on_late_task=partial(_accept_late, store, entry),
         )
     except BaseException as error:
@@ -213,13 +214,21 @@ def _accept(store: Store, entry: Entry, task_id: str) -> Flow[None]:
         _responses.log(problem)
         raise LedgerError(problem, task_id=task_id) from error
     except BaseException as interrupt:  # nobody knows how far it came
+        note = f"task {task_id} was created for the key {entry.key!r}: resume it by its id"
+        interrupt.add_note(note)
+        _responses.log(note)
         yield from _record(interrupt, accept)
         raise
 
 
-def _check_claim(store: Store, entry: Entry) -> None:
-    """Raise LedgerError if the claim has ended, perhaps while this process was suspended."""
-    if not store.holds(entry.claim):
+def _check_claim(store: Store, entry: Entry, settings: Settings) -> None:
+    """Raise LedgerError unless the claim outlasts an attempt.
+
+    It does not if this process was suspended, if the clock was set, or if somebody released it.
+    """
+    current = store.read(entry.claim)
+    is_claimed = current is not None and current.state == "claimed"
+    if current is None or not is_claimed or current.remaining < settings.exchange_timeout:
         raise LedgerError(
             f"the claim on the key {entry.key!r} has ended before the request was accepted; "
             "nothing was charged"
@@ -357,7 +366,7 @@ def _save(
             path,
             download(record, snapshot, max_bytes=max_bytes, timeout=timeout),
             overwrite=overwrite,
-            before_write=partial(_keep_file, record),
+            before_write=partial(_keep_file, record, overwrite=overwrite),
         )
     )
 
@@ -368,11 +377,14 @@ def _find_saved(record: Record, path: Path | str) -> tuple[Path, int] | None:
     return (found, found.stat().st_size) if found else None
 
 
-def _keep_file(record: Record, file: Path, size: int) -> None:
+def _keep_file(record: Record, file: Path, size: int, *, overwrite: bool) -> None:
     """Record a file before it is written: it is complete if it has the size of the image.
 
-    Without the record, the next caller takes it for somebody else's.
+    Without the record, the next caller takes it for somebody else's. Raises FileExistsError if it
+    exists, perhaps written and recorded by another process.
     """
+    if not overwrite and os.path.lexists(file):
+        raise FileExistsError(f"{file} exists")
     record.file, record.file_size = file.absolute(), size
     try:
         record.store.keep_file(record.claim, record.file, size)

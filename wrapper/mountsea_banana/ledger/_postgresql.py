@@ -23,6 +23,8 @@ def create_engine(url: sql.URL, *, lock_seconds: float) -> Engine:
         # A pooler such as PgBouncer may give the next transaction to another session, which does
         # not have the prepared statements.
         "prepare_threshold": None,
+        # Whatever the database or the environment says: prompts have every script.
+        "client_encoding": "utf8",
     }
     if "connect_timeout" not in url.query:
         options["connect_timeout"] = round(lock_seconds)

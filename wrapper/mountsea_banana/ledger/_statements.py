@@ -9,6 +9,9 @@ from ._schema import submissions
 ADVISORY_LOCK = sql.select(sql.func.pg_advisory_xact_lock(0x6E616E6F))
 """Makes PostgreSQL's transactions take turns; any number that no other program uses."""
 
+AT_ONCE = 10_000
+"""How many submissions a statement changes at most: a statement may take only so long."""
+
 
 class Statements:
     """The statements for one kind of database, with the parameters `of_key` and `of_claim`."""
@@ -49,7 +52,8 @@ class Statements:
         )
         self.update = sql.update(submissions).where(has_claim)
         has_account = submissions.c.account == sql.bindparam("of_account")
-        self.replace_account = sql.update(submissions).where(has_account)
+        some = sql.select(submissions.c.claim).where(has_account).limit(AT_ONCE)
+        self.replace_account = sql.update(submissions).where(submissions.c.claim.in_(some))
         task_id: sql.BindParameter[str] = sql.bindparam("task_id")
         self.accept = self.update.values(
             state="accepted",

@@ -23,6 +23,7 @@ from mountsea_banana.client._snapshots import TaskSnapshot
 from . import _location, _schema
 from ._entries import Entry, Order, State
 from ._errors import CostLimitReached, LedgerError
+from ._forks import close_before_forks
 from ._statements import ADVISORY_LOCK, Statements
 from ._transactions import Transactions
 
@@ -45,8 +46,10 @@ class Store:
             self._engine = sql.create_engine(url, connect_args={"timeout": LOCK_SECONDS})
             event.listen(self._engine, "connect", partial(_prepare_sqlite, clock=clock))
             event.listen(self._engine, "begin", _begin_sqlite)
+            close_before_forks(self._engine, str(Path(self.name).resolve()))
         else:
-            self.name = url.render_as_string(hide_password=True)
+            shown = url.difference_update_query(["password", "sslpassword"])
+            self.name = shown.render_as_string(hide_password=True)
             try:
                 from . import _postgresql
 
@@ -136,11 +139,6 @@ class Store:
         """Return the submission of a claim."""
         return self._read(lambda connection: self._of_claim(connection, claim))
 
-    def holds(self, claim: str) -> bool:
-        """Return whether a claim is still valid."""
-        entry = self.read(claim)
-        return entry is not None and entry.state == "claimed"
-
     def accept(self, entry: Entry, task_id: str) -> None:
         """Record the task that a submission created, whatever was known of it before."""
         self.unrecorded[entry.claim] = entry, task_id
@@ -148,6 +146,11 @@ class Store:
         if not self._write(lambda c: c.execute(self._statements.accept, row).rowcount):
             raise LedgerError(f"the ledger {self.name!r} no longer has the submission")
         self.unrecorded.pop(entry.claim, None)
+
+    def unrecorded_task(self, key: str) -> str | None:
+        """Return the task of a key's submission if it could not be recorded so far."""
+        found = (task_id for entry, task_id in self.unrecorded.values() if entry.key == key)
+        return next(found, None)
 
     def accept_unrecorded(self) -> None:
         """Record the tasks that could not be recorded when they were created."""
@@ -197,7 +200,14 @@ class Store:
     def replace_account(self, old: str, new: str) -> int:
         """Replace an account by another one; return the number of submissions."""
         row = {"of_account": old, "account": new}
-        count = self._write(lambda c: c.execute(self._statements.replace_account, row).rowcount)
+
+        def update(connection: Connection) -> int:
+            count = 0
+            while updated := connection.execute(self._statements.replace_account, row).rowcount:
+                count += updated
+            return count
+
+        count = self._write(update) if old != new else 0
         if not count:
             raise LedgerError(f"the ledger {self.name!r} has no submission with the old API key")
         return count
