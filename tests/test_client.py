@@ -25,6 +25,7 @@ from mountsea_banana import (
     InvalidRequest,
     NanoBanana,
     NotFoundError,
+    SubmissionUnknown,
     TaskResult,
     check_request,
 )
@@ -621,6 +622,6 @@ def test_a_key_that_comes_back_as_the_task_id_is_redacted() -> None:
 
     http = httpx.Client(transport=httpx.MockTransport(echo))
     banana = NanoBanana("sk-secret", http_client=http)
-    with pytest.raises(NotFoundError) as caught:
+    with pytest.raises(SubmissionUnknown) as caught:
         banana.generate("a cat")
     assert caught.value.task_id == "Bearer [redacted]"

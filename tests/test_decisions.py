@@ -7,6 +7,7 @@ thousand small changes of the code in minutes.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import copy
 import html
 import inspect
@@ -43,7 +44,7 @@ from mountsea_banana import (
     check_request,
 )
 from mountsea_banana.cli._outputs import obstacle
-from mountsea_banana.client import _threads
+from mountsea_banana.client import _responses, _threads
 
 from tests.conftest import KEY
 
@@ -936,8 +937,7 @@ def test_a_non_ascii_header_does_not_lose_the_task(
         {"data": 5},
         {"data": {}},
         {"data": {"taskId": 5}},
-        {"status": "pending", "data": {"taskId": "t-1"}},
-        {"taskId": None, "data": {"taskId": "t-1"}},
+        {"taskId": None, "data": {"taskId": ""}},
         [{"taskId": "t-1"}],
         "t-1",
         None,
@@ -954,6 +954,96 @@ def test_a_response_without_a_readable_id_is_kept_in_full(
         banana.generate("a cat")
     assert (caught.value.status_code, caught.value.task_id) == (201, None)
     assert caught.value.body == httpx.Response(200, json=body).text
+
+
+ENVELOPES = [{}, {"code": 200}, {"status": "success"}, {"status": 200}, {"taskId": None}]
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES)
+def test_a_task_id_in_an_envelope_is_kept(
+    web: Web, banana: NanoBanana, envelope: dict[str, object]
+) -> None:
+    web.add_response(201, json={**envelope, "data": {"taskId": "t-1"}})
+    with pytest.warns(api.ContractWarning, match="was wrapped in `data`; task t-1 is safe"):
+        assert banana.generate("a cat").id == "t-1"
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES)
+def test_a_task_id_in_an_envelope_that_broke_off_is_kept(
+    web: Web, banana: NanoBanana, envelope: dict[str, object]
+) -> None:
+    web.add_response(201, text=json.dumps({**envelope, "data": {"taskId": "t-1"}})[:-1])
+    with pytest.raises(api.SubmissionUnreadable, match="Task t-1 is safe"):
+        banana.generate("a cat")
+
+
+@pytest.mark.parametrize("task_id", ["\ud800abc", "a" * 1001])
+def test_a_task_id_that_cannot_be_sent_is_kept(web: Web, banana: NanoBanana, task_id: str) -> None:
+    web.add_response(201, text=json.dumps({"taskId": task_id}))
+    with pytest.raises(api.SubmissionUnreadable, match="do not resend the request") as caught:
+        banana.generate("a cat")
+    assert caught.value.task_id == task_id
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"), [(429, {"Retry-After": "0"}), (503, {"Retry-After": "0"}), (409, {})]
+)
+def test_a_submission_that_is_refused_but_has_a_task_is_not_sent_again(
+    web: Web, banana: NanoBanana, status: int, headers: dict[str, str]
+) -> None:
+    web.add_response(status, json={"taskId": "t-1", "message": "queue full"}, headers=headers)
+    message = f"got the status {status}: queue full. But the response names task t-1"
+    with pytest.raises(api.SubmissionUnknown, match=message) as caught:
+        banana.generate("a cat")
+    assert caught.value.task_id == "t-1"
+    assert len(web.requests) == 1
+
+
+def test_an_error_of_a_signal_handler_does_not_lose_a_new_task(
+    web: Web, banana: NanoBanana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strike(*_: object) -> None:
+        raise api.WaitTimeout("mine", task_id="t-0")
+
+    web.add_response(201, json={"taskId": "t-1"})
+    monkeypatch.setattr(_responses, "log", strike)
+    with pytest.raises(api.SubmissionUnknown, match="Task t-1 was created") as caught:
+        banana.generate("a cat")
+    assert caught.value.task_id == "t-1"
+
+
+class BrokenHandler(logging.Handler):
+    def emit(self, _: logging.LogRecord) -> None:
+        raise ValueError("I/O operation on closed file")
+
+
+def test_a_log_that_fails_does_not_replace_an_interrupt(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(InstantClock):
+        def sleep(self, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    web.add_response(200, json={"taskId": "t-1", "status": "pending"})
+    monkeypatch.setattr(logging.getLogger("mountsea_banana"), "handlers", [BrokenHandler()])
+    with NanoBanana(KEY, clock=Interrupted()) as banana, pytest.raises(KeyboardInterrupt):
+        banana.task("t-1").wait()
+
+
+def test_images_are_checked_one_by_one_if_no_thread_can_start(
+    web: Web, banana: NanoBanana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str) -> NoReturn:
+        raise OSError("too many open files")
+
+    monkeypatch.delattr(concurrent.futures, "ThreadPoolExecutor", raising=False)
+    monkeypatch.setattr(concurrent.futures, "__getattr__", fail)
+    web.add_response(404)
+    with pytest.raises(api.InvalidRequest, match="404"):
+        banana.edit(
+            "a hat", ["https://a.example/1.png", "https://a.example/2.png"], check_images=True
+        )
+    assert len(web.requests) >= 2
 
 
 def test_a_task_id_in_a_response_that_is_not_json_is_kept(web: Web, banana: NanoBanana) -> None:

@@ -311,6 +311,45 @@ def test_a_response_hook_that_has_read_the_id_and_raises_does_not_lose_it(is_asy
 
 
 @either
+def test_a_response_that_a_hook_makes_up_says_nothing_about_the_submission(is_async: bool) -> None:
+    def hook(received: httpx.Response) -> None:
+        refusal = httpx.Response(429, headers={"Retry-After": "0"}, request=received.request)
+        raise httpx.HTTPStatusError("no quota", request=received.request, response=refusal)
+
+    with (
+        FaultServer(CREATED) as server,
+        pytest.raises(api.SubmissionUnknown, match="no quota"),
+    ):
+        call(server.url, is_async=is_async, hooks={"response": hook})
+    assert server.posts == 1
+
+
+@either
+def test_a_client_that_raises_for_every_error_status_gives_that_status(is_async: bool) -> None:
+    class Raising(httpx.Client):
+        def send(self, *arguments: Any, **options: Any) -> httpx.Response:
+            return super().send(*arguments, **options).raise_for_status()
+
+    class AsyncRaising(httpx.AsyncClient):
+        async def send(self, *arguments: Any, **options: Any) -> httpx.Response:
+            return (await super().send(*arguments, **options)).raise_for_status()
+
+    def submit() -> None:
+        with Raising() as http:
+            NanoBanana(KEY, base_url=server.url, http_client=http).generate("a cat")
+
+    async def submit_async() -> None:
+        async with AsyncRaising() as http:
+            await AsyncNanoBanana(KEY, base_url=server.url, http_client=http).generate("a cat")
+
+    with (
+        FaultServer(Fault("rejected", response(400, {"message": "no"}, JSON))) as server,
+        pytest.raises(api.BadRequestError),
+    ):
+        asyncio.run(submit_async()) if is_async else submit()
+
+
+@either
 @pytest.mark.parametrize("status", [201, 503])
 def test_another_response_in_a_hook_that_raises_says_nothing_about_the_submission(
     status: int, is_async: bool
@@ -1129,6 +1168,12 @@ def id_in(body: bytes, encoding: str) -> str:
     return task_id
 
 
+def test_a_response_that_is_not_compressed_as_its_header_says_keeps_its_id() -> None:
+    assert id_in(BODY, "gzip") == "t-1"
+    assert id_in(BODY, "gzip, deflate") == "t-1"
+    assert id_in(zipped(BODY), "identity") == "t-1"
+
+
 def test_a_response_may_be_compressed_up_to_three_times() -> None:
     assert id_in(zipped(BODY, 3), "gzip, gzip, gzip") == "t-1"
     with pytest.raises(api.SubmissionUnknown):
@@ -1934,22 +1979,50 @@ def test_a_key_that_a_response_breaks_off_in_is_redacted() -> None:
 
 
 @either
+@pytest.mark.parametrize("echo", [KEY, KEY.upper()])
 def test_a_key_in_what_ends_an_http2_connection_is_redacted(
-    is_async: bool, caplog: pytest.LogCaptureFixture
+    is_async: bool, echo: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "httpcore.http2")
-    last = GoAwayFrame(last_stream_id=1, error_code=11, additional_data=f"{KEY} is bad".encode())
+    last = GoAwayFrame(last_stream_id=1, error_code=11, additional_data=f"{echo} is bad".encode())
     reply = http2.Reply((http2.raw(last.serialize()),), charges=True)
     with (
         http2.Http2FaultServer(http2.Http2Fault("the key in GOAWAY", [reply])) as server,
         pytest.raises(api.SubmissionUnknown, match=r"additional_data:\[redacted\]>") as caught,
     ):
         call(server.url, is_async=is_async, http1=False, http2=True)
-    start = KEY[:6].encode().hex()
+    start = echo[:6].encode().hex()
     assert start not in str(caught.value)
     assert start not in str(caught.value.__cause__)
     assert "additional_data:[redacted]" in caplog.text
     assert start not in caplog.text
+
+
+@either
+@pytest.mark.parametrize("timeout", [float("inf"), 1e10, httpx.Timeout(5, connect=1e300)])
+def test_a_timeout_may_be_longer_than_a_socket_can_wait(timeout: Any, is_async: bool) -> None:
+    with FaultServer(CREATED) as server:
+        task = call(server.url, is_async=is_async, settings={"timeout": timeout})
+    assert task.id == "t-1"
+
+
+def test_an_exchange_that_is_given_up_cuts_a_connection_to_a_proxy_that_is_silent() -> None:
+    """httpcore waits for a SOCKS proxy without a timeout."""
+
+    class Stream:
+        def get_extra_info(self, _: str) -> socket.socket:
+            return ours
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        exchange = Exchange(max_bytes=1000)
+        exchange.start(is_observable=True)
+        exchange.trace("connection.connect_tcp.complete", {"return_value": Stream()})
+        exchange.trace("connection.setup_socks5_connection.started", {})
+        exchange.abandon(TimeoutError())
+        theirs.settimeout(10)
+        assert theirs.recv(1) == b""
+        assert not exchange.may_have_left
 
 
 @pytest.mark.parametrize("phase", [-1, float("nan"), "5"])

@@ -41,8 +41,10 @@ class Downloader:
                 return self._download(step)
 
     def _download_all(self, steps: Sequence[Download]) -> list[Outcome]:
-        from concurrent.futures import ThreadPoolExecutor  # 1 ms that most programs save
-
+        try:
+            from concurrent.futures import ThreadPoolExecutor  # 1 ms that most programs save
+        except OSError:  # too many files are open
+            return [self._download(step) for step in steps]
         pool = ThreadPoolExecutor(len(steps))
         try:
             return list(pool.map(self._download, steps))

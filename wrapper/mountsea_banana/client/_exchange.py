@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from attrs import field, frozen
 
-from ._encodings import Decoder
+from ._encodings import GZIP, Decoder
 
 
 class DeadlinePassed(Exception):
@@ -238,13 +238,16 @@ class Exchange:
             raise UnexpectedEncoding(f"the response has the Content-Encoding {encoding!r:.100}")
         if response.is_stream_consumed:  # by a hook: its content is decoded
             self.add(response.content)
-        elif encoding:
+        elif encoding not in ("", "identity"):
             self._decoder = Decoder(encoding)
 
     def add(self, chunk: bytes) -> None:
         """Take a part of the response body. Raises TooLarge beyond the limit."""
         if self._is_abandoned and (self._on_late_response is None or len(self._body) > _LATE_BYTES):
             raise Abandoned
+        is_start = self._decodes and self._decoder is _VERBATIM and not self._body
+        if is_start and chunk.startswith(GZIP):  # without a Content-Encoding that says so
+            self._decoder = Decoder("gzip")
         for piece in self._decoder.feed(chunk):
             self._body += piece
             if len(self._body) > self._max_bytes:
@@ -268,8 +271,10 @@ class Exchange:
                 return
             self._is_abandoned = True
             self._error = error
-            if self._network_stream is not None:
-                _shut_down(self._network_stream)
+            # A SOCKS proxy may never respond, and httpcore waits for it without a timeout.
+            stream = self._opened_stream if self._is_connecting else self._network_stream
+            if stream is not None:
+                _shut_down(stream)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from mountsea_banana.rules._check import CheckedRequest
 
-_logger = logging.getLogger("mountsea_banana")
-
 
 def submit(
     request: NanoImageDto | Mapping[str, object],
@@ -68,6 +66,7 @@ def create_task(
             if on_late_task:
                 on_late_task(task_id)
 
+    task_id = None
     try:
         response = yield from _send(
             _requests.submission(checked),
@@ -80,7 +79,9 @@ def create_task(
         # After this, only the caller knows the id, and an interrupt may lose it.
         _responses.log(f"submitted task {task_id}", logging.INFO)
         return task_id
-    except errors.NanoBananaError:
+    except errors.NanoBananaError as error:
+        if task_id:  # a signal handler raised it, and it says nothing about this submission
+            raise _responses.unknown_submission(error, task_id) from error
         raise
     except BaseException as interrupt:
         _note_submission(interrupt, attempts, settings)
@@ -170,7 +171,7 @@ def wait(
     except (Exception, GeneratorExit):
         raise
     except BaseException:  # Ctrl-C, an exit, or a cancelled asyncio task
-        _logger.warning("task %s is still running: resume with client.task(%r)", task_id, task_id)
+        _responses.log(f"task {task_id} is still running: resume with client.task({task_id!r})")
         raise
     raise errors.WaitTimeout(
         f"task {task_id} was still running after {timeout:g} s",

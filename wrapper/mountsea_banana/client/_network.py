@@ -253,19 +253,32 @@ def _start(
 
 
 def _receive_from_hook(error: BaseException, request: httpx.Request, exchange: Exchange) -> None:
-    """Note the response to a submission that a hook had read before the hook ended with an error.
+    """Note the response to a submission that a hook had read before it raised an error."""
+    response = _response_before(error, request)
+    if request.method == "POST" and response is not None and response.is_success:
+        with contextlib.suppress(Exception):  # its content was not read, or cannot be decoded
+            if response.content:
+                exchange.receive(response)
 
-    httpx gives it to nobody else, so it is looked for where the error came from.
+
+def _response_before(error: BaseException, request: httpx.Request) -> httpx.Response | None:
+    """Return the response that a hook got before it raised an error, if there is one.
+
+    httpx gives it to nobody else, so it is taken from where the error passed through httpx.
     """
-    if request.method != "POST":
-        return
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        for value in frame.f_locals.values():
-            with contextlib.suppress(Exception):  # a response without a request or content
-                is_read = isinstance(value, httpx.Response) and value.content
-                if is_read and value.is_success and value.request is request:
-                    exchange.receive(value)
-                    return
+        if frame.f_globals.get("__name__") == "httpx._client":
+            response = frame.f_locals.get("response")
+            if isinstance(response, httpx.Response) and _is_to(request, response):
+                return response
+    return None
+
+
+def _is_to(request: httpx.Request, response: httpx.Response) -> bool:
+    try:
+        return response.request is request
+    except RuntimeError:  # it is not set
+        return False
 
 
 def _settle(error: Exception, request: httpx.Request, exchange: Exchange) -> Exception | None:
@@ -298,10 +311,15 @@ def _is_of_the_pool(error: Exception, request: httpx.Request) -> bool:
 
 
 def _response_of(error: Exception, request: httpx.Request) -> httpx.Response | None:
-    """Return the response to `request` that an error holds, if it does."""
+    """Return the response to `request` that an error holds, if it does.
+
+    A response that is made up would tell nothing: only one that httpx or a connection gave counts.
+    """
     try:
         response = getattr(error, "response", None)
-        is_ours = isinstance(response, httpx.Response) and response.request is request
-    except Exception:  # a response without a request, or an attribute that raises
+    except Exception:  # an attribute that raises
         return None
-    return response if is_ours else None
+    if not isinstance(response, httpx.Response) or not _is_to(request, response):
+        return None
+    is_received = "network_stream" in response.extensions
+    return response if is_received or response is _response_before(error, request) else None

@@ -38,9 +38,10 @@ class Redactor:
     def __init__(self, key: str) -> None:
         self._lower = key.lower()
         # h2 shows the first 20 bytes of what a server says about the end of a connection.
-        self._hex = key[:_MIN_PART].encode().hex() if len(key) >= _MIN_PART else self._lower
-        forms = "".join(map(_forms, key))
-        self._pattern = re.compile(f"{forms}|{re.escape(self._hex)}[0-9a-f]*", re.IGNORECASE)
+        start = key[:_MIN_PART] if len(key) >= _MIN_PART else ""
+        self._hex = {each.encode().hex() for each in (start, start.lower(), start.upper()) if each}
+        forms = [*("".join(map(_forms, key)),), *(f"{each}[0-9a-f]*" for each in self._hex)]
+        self._pattern = re.compile("|".join(forms), re.IGNORECASE)
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_clean)
         logging.getLogger("hpack.hpack").addFilter(_drop)
@@ -60,7 +61,7 @@ class Redactor:
         """Return whether a text contains the key."""
         if text.isascii() and not any(char in text for char in _ESCAPES):
             lower = text.lower()  # a tenth of the pattern's time
-            return self._lower in lower or self._hex in lower
+            return self._lower in lower or any(each in lower for each in self._hex)
         return self._pattern.search(text) is not None
 
     def error(self, error: Exception) -> Exception:

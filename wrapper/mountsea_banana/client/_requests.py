@@ -88,10 +88,15 @@ def poll(task_id: str) -> APIRequest:
     return APIRequest(arguments, is_submission=False, task_id=task_id)
 
 
+def is_sendable(task_id: str) -> bool:
+    """Return whether a task can be polled by this id."""
+    return is_utf8(task_id) and len(task_id) <= MAX_ID
+
+
 def check_task_id(task_id: object) -> str:
     """Return a task id that can be sent. Raises InvalidRequest."""
     if isinstance(task_id, str) and task_id.strip() and is_utf8(task_id):
-        if len(task_id) <= MAX_ID:
+        if is_sendable(task_id):
             return task_id
         problem = f"must have at most {MAX_ID} characters, not {len(task_id)}"
     else:

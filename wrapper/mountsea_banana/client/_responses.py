@@ -18,6 +18,7 @@ from attrs import frozen
 from . import _errors as errors
 from ._exchange import RawResponse
 from ._redaction import Redactor
+from ._requests import is_sendable
 
 # A real response has a few hundred bytes; this bounds the memory that a broken server can use.
 MAX_BYTES = 8 * 1024 * 1024
@@ -143,12 +144,11 @@ def _find_task_id(document: Any, text: str) -> str | None:
 
 
 def _is_wrapped(document: Any) -> bool:
-    return (
-        isinstance(document, Mapping)
-        and "taskId" not in document
-        and "status" not in document
-        and isinstance(document.get("data"), Mapping)
-    )
+    if not isinstance(document, Mapping) or document.get("taskId") is not None:
+        return False
+    data = document.get("data")
+    # A `status` beside `data` is that of the response, if `data` has the task.
+    return isinstance(data, Mapping) and ("taskId" in data or "status" not in document)
 
 
 def _parse_beginning(text: str) -> Any:
@@ -181,7 +181,7 @@ def submitted_task_id(response: APIResponse) -> str:
     if response.fault:
         raise unknown_submission(response.fault, response.task_id) from response.fault
     task_id = response.task_id
-    if task_id and response.document is not None:
+    if task_id and response.document is not None and is_sendable(task_id):
         if response.is_wrapped:
             warn(f"the response to a submission was wrapped in `data`; task {task_id} is safe")
         elif response.status_code != 201:
@@ -190,11 +190,10 @@ def submitted_task_id(response: APIResponse) -> str:
                 "its task id was read"
             )
         return task_id
-    advice = (
-        f"Task {task_id} is safe: resume it instead of resending the request"
-        if task_id
-        else "It may have been charged: do not resend the request blindly"
-    )
+    if task_id and is_sendable(task_id):
+        advice = f"Task {task_id} is safe: resume it instead of resending the request"
+    else:
+        advice = "It may have been charged: do not resend the request blindly"
     raise errors.SubmissionUnreadable(
         f"the submission was accepted ({response.status_code}), but its response violates the "
         f"contract: {_excerpt(response)}. {advice}",
@@ -258,6 +257,16 @@ def redirected_submission(response: APIResponse) -> errors.SubmissionUnknown:
         "which means that the server processed it. It may have been charged: check your account "
         "before you resend it",
         task_id=response.task_id,
+    )
+
+
+def refused_submission(response: APIResponse) -> errors.SubmissionUnknown:
+    """Return the error for a submission that was refused, but has a task."""
+    return errors.SubmissionUnknown(
+        f"the submission got the status {response.status_code}: {_excerpt(response)}. But the "
+        f"response names task {response.task_id}, which may have been created and charged",
+        task_id=response.task_id,
+        hint=errors.Hint.RESUME,
     )
 
 

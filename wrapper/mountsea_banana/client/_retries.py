@@ -51,10 +51,9 @@ def _may_retry(response: APIResponse, asked: float | None, request: APIRequest) 
     """Return whether the request may be retried after this response."""
     if response.is_success:  # its body broke off
         return not request.is_submission
-    if response.status_code == 429:
-        return True
-    may_be_charged = request.is_submission and _may_be_charged(response, asked)
-    return response.status_code >= 500 and not may_be_charged
+    if request.is_submission and (response.task_id or _may_be_charged(response, asked)):
+        return False
+    return response.status_code == 429 or response.status_code >= 500
 
 
 def _may_be_charged(response: APIResponse, asked: float | None) -> bool:
@@ -91,6 +90,8 @@ def settle(outcome: APIResponse | Failure, request: APIRequest, *, now: float) -
             raise _responses.redirected_submission(outcome)
         asked = retry_after(outcome.headers, now)
         may_be_charged = request.is_submission and _may_be_charged(outcome, asked)
+        if request.is_submission and outcome.task_id and not may_be_charged:
+            raise _responses.refused_submission(outcome)
         raise _responses.status_error(
             outcome, asked, request.task_id, may_be_charged=may_be_charged
         ) from outcome.fault

@@ -24,6 +24,8 @@ from ._requests import APIRequest
 from ._responses import APIResponse, read_response
 
 DEFAULT_BASE_URL = "https://api.mountsea.ai"
+MAX_PHASE = 1e9
+"""Seconds, or 30 years; more than about nine times that is too much for a socket."""
 DEFAULT_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 
 
@@ -141,11 +143,14 @@ def check_timeout(value: object) -> float:
 
 def _check_phases(timeout: float | httpx.Timeout) -> httpx.Timeout:
     if not isinstance(timeout, httpx.Timeout):
-        return httpx.Timeout(check_timeout(timeout))
-    for phase in timeout.as_dict().values():
-        if phase is not None:
-            check_timeout(phase)
-    return timeout
+        timeout = httpx.Timeout(check_timeout(timeout))
+    phases = {
+        name: None if phase is None else check_timeout(phase)
+        for name, phase in timeout.as_dict().items()
+    }
+    return httpx.Timeout(
+        **{name: None if (phase or 0) > MAX_PHASE else phase for name, phase in phases.items()}
+    )
 
 
 def check_poll_interval(value: object) -> float | None:
