@@ -36,7 +36,7 @@ class Keys:
         query = "SELECT count FROM seen WHERE content = ?"
         (ordinal,) = self._database.execute(query, [draft.digest]).fetchone()
         # If this changed, rows that are in a ledger would be paid for again.
-        key = f"{_slug(draft.prompt)}-{draft.digest[:8].hex()}".lstrip("-")
+        key = f"{slug(draft.prompt)}-{draft.digest[:8].hex()}".lstrip("-")
         return key if ordinal == 1 else f"{key}-{ordinal}"
 
     def claim(self, key: str, draft: Draft, number: int) -> int | None:
@@ -65,7 +65,7 @@ def file_name(key: str) -> str:
     return f"{stem}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
-def _slug(prompt: str) -> str:
+def slug(prompt: str) -> str:
     """Return the first words of a prompt, for people who read the names of files."""
     words = "-".join(re.findall(r"[a-z0-9]+", prompt[:200].lower()))
     if len(words) > 40:

@@ -224,6 +224,11 @@ _FOLLOW = (
     _history.LEDGER,
     click.option("--no-ledger", is_flag=True, help="Don't use the ledger."),
 )
+MCP_ENVIRONMENT = """\b
+Environment:
+  MOUNTSEA_API_KEY    your account's key
+  MOUNTSEA_MCP_TOKEN  the token that --http requires; the default is a new one each time
+"""
 
 Command = Callable[..., Any]
 
@@ -405,6 +410,67 @@ def batch(**options: Any) -> int:
     if options["file"] == "-" and not options["ledger"]:
         raise click.UsageError("pass --ledger: rows from stdin have no file to keep it beside")
     return run_batch(Options(**options))
+
+
+@commands.command(epilog=MCP_ENVIRONMENT)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FOLDER",
+    help="The folder for the images and the ledger. The default is nano-banana in your folder for "
+    "pictures.",
+)
+@click.option(
+    "--budget",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Refuse to submit more once N submissions were or may have been charged, in all runs with "
+    "this folder together.",
+)
+@click.option(
+    "--wait",
+    type=_seconds,
+    default="45s",
+    show_default=True,
+    metavar="TIME",
+    help="How long a call waits for its image. Then it returns the task id.",
+)
+@click.option("--http", is_flag=True, help="Serve over HTTP on this machine instead of stdio.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="The port for --http. 0 is any free one.",
+)
+@click.option("--base-url", metavar="URL", help="The base URL of the API.")
+@click.option("--allow-private-images", "allows_private_images", is_flag=True, hidden=True)
+def mcp(output: str | None, http: bool, port: int, **options: Any) -> int:
+    """Serve tools for agents with the Model Context Protocol.
+
+    The same call again returns the same picture and is free.
+    """
+    from pathlib import Path
+
+    from mountsea_banana import NanoBananaError
+
+    try:
+        import platformdirs
+
+        from mountsea_banana.mcp._options import Options
+        from mountsea_banana.mcp._run import run
+    except ImportError as error:
+        raise click.UsageError(missing(error, "mcp")) from error
+    folder = Path(output) if output else platformdirs.user_pictures_path() / "nano-banana"
+    try:
+        run(Options(output=folder.absolute(), **options), port=port if http else None)
+    except NanoBananaError as error:
+        raise click.UsageError(error.problem) from error
+    except OSError as error:
+        raise click.UsageError(f"cannot serve at port {port}: {error}") from error
+    return 0
 
 
 @commands.command()

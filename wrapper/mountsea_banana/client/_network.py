@@ -167,8 +167,8 @@ async def send_async(
         exchange.end(error)
 
 
-def make_public_client(kind: type[Client], timeout: httpx.Timeout) -> Client:
-    """Return a client for public URLs, which has no credentials and keeps no cookies.
+def make_public_client(kind: type[Client], timeout: httpx.Timeout, **options: Any) -> Client:
+    """Return a client for public URLs, with `options` of httpx: no credentials and no cookies.
 
     Raises ConfigurationError if the environment allows none.
     """
@@ -182,6 +182,7 @@ def make_public_client(kind: type[Client], timeout: httpx.Timeout) -> Client:
         mounts={f"all://{host}": None for host in hosts},  # without the environment's proxies
         # No connection outlives its response: nobody may close an event loop's connections.
         limits=httpx.Limits(max_keepalive_connections=0),
+        **options,
     )
 
 

@@ -40,7 +40,7 @@ def check_fields(body: Body) -> Iterator[Violation]:
             yield Violation("required", name, "is required")
     if not isinstance(body.get("prompt", ""), str):
         yield Violation("type", "prompt", f"must be a string, not {shown(body['prompt'])}")
-    for name, values in _enums().items():
+    for name, values in enums().items():
         if name in body and not _is_one_of(body[name], values):
             rule = "value" if isinstance(body[name], str) else "type"
             allowed = ", ".join(sorted(values))
@@ -101,7 +101,8 @@ def _uri_pattern() -> re.Pattern[str]:
 
 
 @functools.cache
-def _enums() -> Mapping[str, Collection[str]]:
+def enums() -> Mapping[str, Collection[str]]:
+    """Return the values that the spec allows for each field that has an enum."""
     # The generated models take longer to import than the rest of this package.
     from mountsea_api.models.nano_image_dto_action import NANO_IMAGE_DTO_ACTION_VALUES
     from mountsea_api.models.nano_image_dto_aspect_ratio import NANO_IMAGE_DTO_ASPECT_RATIO_VALUES

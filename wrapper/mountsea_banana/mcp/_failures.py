@@ -1,0 +1,137 @@
+"""What a tool's result says about an error, in words of this server alone.
+
+Text that comes from other servers is kept apart, because it might try to instruct the agent.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from attrs import frozen
+
+from mountsea_banana.client import _errors as errors
+from mountsea_banana.ledger._errors import CostLimitReached, InDoubt, KeyConflict, LedgerError
+from mountsea_banana.rules._violations import Violation
+
+from ._options import Options
+
+_FREE = "Nothing was charged"
+
+
+@frozen
+class Failure:
+    """An error in words."""
+
+    message: str
+    """What went wrong and what to do, without text from other servers."""
+    untrusted: str | None = None
+    """Text from other servers."""
+    status: str | None = None
+    """What became of the task, as far as it is known."""
+    charged: str = "no"
+    """Whether the call was charged: no, yes or unknown."""
+
+
+def explain(error: Exception, options: Options) -> Failure:
+    """Return an error in words."""
+    match error:
+        case errors.InvalidRequest():
+            return _invalid(error)
+        case CostLimitReached():
+            return Failure(
+                f"The budget of {options.budget} submissions is used up, so nothing was sent. Only "
+                "a person can raise it, by starting the server with a higher --budget. Earlier "
+                "calls can still be repeated for free"
+            )
+        case InDoubt():
+            return _in_doubt(error, options)
+        case KeyConflict():
+            return Failure(
+                f"{_FREE}: the ledger has this picture from another server or another API key. A "
+                "person must restore that setting, or start this server with another --output"
+            )
+        case errors.TaskFailed():
+            return Failure(
+                "The task ended without an image, and was charged when it was submitted. The same "
+                "call stays free and fails again. Another attempt needs another variant, and is "
+                "charged",
+                error.error_message,
+                "failed",
+            )
+        case errors.DownloadError():
+            return Failure(
+                "The image is done, but it could not be downloaded and saved. Call get_task with "
+                "the task_id to try again, free of charge",
+                error.problem,
+                "completed",
+            )
+        case errors.ConfigurationError() | LedgerError():
+            return _local(error)
+        case errors.AuthenticationError() | errors.PermissionDeniedError():
+            problem = "The API refused the API key. A person must check MOUNTSEA_API_KEY"
+            return Failure(f"{problem}. {_FREE}", error.problem)
+        case errors.NotFoundError():
+            return Failure(f"The API does not know this. {_FREE}", error.problem)
+        case errors.APIStatusError():
+            problem = f"The API responded with the status {error.status_code}. {_FREE}"
+            return Failure(f"{problem}. Call again later", error.problem)
+        case errors.NanoBananaError():
+            problem = f"The API gave no usable response. {_FREE}"
+            return Failure(f"{problem}. Call again later", error.problem)
+        case _:
+            return Failure(
+                f"Unexpected {type(error).__name__}; the log has the details. The same call is "
+                "charged at most once, so it can be repeated",
+                status="unknown",
+                charged="unknown",
+            )
+
+
+def _invalid(error: errors.InvalidRequest) -> Failure:
+    sentences = "; ".join(map(_sentence, error.violations))
+    fetched = [each.message for each in error.violations if _is_of_an_image(each)]
+    return Failure(f"Nothing was sent: {sentences}", "; ".join(fetched) or None)
+
+
+def _sentence(violation: Violation) -> str:
+    if _is_of_an_image(violation):
+        return f"{violation.field} cannot be used ({violation.rule}): pass the URL of another image"
+    return violation.message
+
+
+def _is_of_an_image(violation: Violation) -> bool:
+    """Return whether a violation was found by requesting a source image."""
+    return violation.rule in ("image-is-reachable", "image-is-an-image", "image-at-most-10-mb")
+
+
+def _in_doubt(error: InDoubt, options: Options) -> Failure:
+    key, ledger = shlex.quote(error.key), shlex.quote(str(options.ledger))
+    commands = (
+        f"nano-banana ledger settle {key} TASK_ID --ledger {ledger}",
+        f"nano-banana ledger release {key} --ledger {ledger}",
+    )
+    return Failure(
+        "The request may have been accepted and charged, but its task is not known. It is never "
+        "sent again by itself. A person must look for it in the account, then run "
+        f"`{commands[0]}` if there is a task, or `{commands[1]}` if there is none. Do not use "
+        "another variant: it may pay twice",
+        error.entry.reason,
+        "unknown",
+        "unknown",
+    )
+
+
+def _local(error: errors.ConfigurationError | LedgerError) -> Failure:
+    if error.hint is errors.Hint.SET_KEY:
+        return Failure(
+            f"{_FREE}: the API key is missing. A person must set MOUNTSEA_API_KEY in the "
+            "configuration of this server, and restart it"
+        )
+    if error.task_id:
+        return Failure(
+            "The task was created and charged, but it could not be recorded. Call get_task with "
+            f"the task_id, and tell a person: {error.problem}",
+            status="running",
+            charged="yes",
+        )
+    return Failure(f"{_FREE}: {error.problem}")

@@ -1,0 +1,79 @@
+"""Running a server, from its options to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import sys
+
+from mcp.server.stdio import stdio_server
+
+from mountsea_banana.client._async_client import AsyncNanoBanana
+from mountsea_banana.client._errors import ConfigurationError
+from mountsea_banana.ledger._errors import LedgerError
+from mountsea_banana.ledger._ledger import Ledger
+
+from . import _http
+from ._options import Options
+from ._pictures import Pictures
+from ._server import create_server
+
+TOKEN = "MOUNTSEA_MCP_TOKEN"  # noqa: S105 - the name of the variable
+"""The environment variable with the token of HTTP."""
+
+_logger = logging.getLogger("mountsea_banana.mcp")
+
+
+def run(options: Options, *, port: int | None) -> None:
+    """Serve over stdio, or over HTTP if there is a port, until the client or the user ends it.
+
+    Raises LedgerError if the output folder cannot be used, and OSError or OverflowError for an
+    unusable port.
+    """
+    # stdout carries the protocol alone.
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s"
+    )
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerError(f"the output folder could not be created: {error}") from error
+    with Ledger(options.ledger) as ledger:
+        asyncio.run(_serve(options, ledger, port))
+
+
+async def _serve(options: Options, ledger: Ledger, port: int | None) -> None:
+    client = _client(options)
+    try:
+        async with Pictures(options, ledger, client) as pictures:
+            server = create_server(pictures, options)
+            if port is None:
+                async with stdio_server() as (read, write):
+                    await server.run(read, write, server.create_initialization_options())
+            else:
+                token = os.environ.get(TOKEN) or secrets.token_urlsafe()
+                with socket.create_server(("127.0.0.1", port)) as listener:
+                    _announce(listener, token)
+                    await _http.serve(server, listener, token)
+    finally:
+        if isinstance(client, AsyncNanoBanana):
+            await client.aclose()
+
+
+def _client(options: Options) -> AsyncNanoBanana | ConfigurationError:
+    """Return the client; if it is not configured, the error, which paid calls then report."""
+    try:
+        return AsyncNanoBanana(base_url=options.base_url)
+    except ConfigurationError as error:
+        _logger.warning("paid tools will not work: %s", error.problem)
+        return error
+
+
+def _announce(listener: socket.socket, token: str) -> None:
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}{_http.PATH}"
+    print(f"nano-banana mcp: {url}", file=sys.stderr)
+    if not os.environ.get(TOKEN):
+        print(f"nano-banana mcp: token {token}; set {TOKEN} to choose it", file=sys.stderr)
