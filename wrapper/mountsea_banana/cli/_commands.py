@@ -468,8 +468,6 @@ def mcp(output: str | None, http: bool, port: int, **options: Any) -> int:
         run(Options(output=folder.absolute(), **options), port=port if http else None)
     except NanoBananaError as error:
         raise click.UsageError(error.problem) from error
-    except OSError as error:
-        raise click.UsageError(f"cannot serve at port {port}: {error}") from error
     return 0
 
 

@@ -15,8 +15,6 @@ from mountsea_banana.rules._violations import Violation
 
 from ._options import Options
 
-_FREE = "Nothing was charged"
-
 
 @frozen
 class Failure:
@@ -37,24 +35,23 @@ def explain(error: Exception, options: Options) -> Failure:
     match error:
         case errors.InvalidRequest():
             return _invalid(error)
+        case errors.SubmissionUnknown():
+            return _in_doubt(error, options)
         case CostLimitReached():
             return Failure(
-                f"The budget of {options.budget} submissions is used up, so nothing was sent. Only "
-                "a person can raise it, by starting the server with a higher --budget. Earlier "
-                "calls can still be repeated for free"
+                f"The budget of {options.budget} submissions is used up. Only a person can raise "
+                "it, by starting the server with a higher --budget. Calls that were accepted can "
+                "still be repeated for free"
             )
-        case InDoubt():
-            return _in_doubt(error, options)
         case KeyConflict():
             return Failure(
-                f"{_FREE}: the ledger has this picture from another server or another API key. A "
-                "person must restore that setting, or start this server with another --output"
+                "The ledger has this picture from another server or another API key. A person must "
+                "restore that setting, or start this server with another --output"
             )
         case errors.TaskFailed():
             return Failure(
-                "The task ended without an image, and was charged when it was submitted. The same "
-                "call stays free and fails again. Another attempt needs another variant, and is "
-                "charged",
+                "The task ended without an image, and its submission was charged. Another attempt "
+                "needs another variant, and is charged again",
                 error.error_message,
                 "failed",
             )
@@ -65,23 +62,31 @@ def explain(error: Exception, options: Options) -> Failure:
                 error.problem,
                 "completed",
             )
+        case LedgerError() if error.task_id:
+            return Failure(
+                "The task was created, but it could not be recorded. Call get_task with the "
+                f"task_id, and tell a person: {error.problem}",
+                status="running",
+                charged="yes",
+            )
         case errors.ConfigurationError() | LedgerError():
-            return _local(error)
+            return Failure(f"This server cannot do that: {_advise(error)}")
         case errors.AuthenticationError() | errors.PermissionDeniedError():
-            problem = "The API refused the API key. A person must check MOUNTSEA_API_KEY"
-            return Failure(f"{problem}. {_FREE}", error.problem)
+            advice = "A person must check MOUNTSEA_API_KEY"
+            return Failure(f"The API refused the API key. {advice}", error.problem)
         case errors.NotFoundError():
-            return Failure(f"The API does not know this. {_FREE}", error.problem)
+            return Failure("The API has no such task", error.problem)
         case errors.APIStatusError():
-            problem = f"The API responded with the status {error.status_code}. {_FREE}"
-            return Failure(f"{problem}. Call again later", error.problem)
+            return Failure(
+                f"The API responded with the status {error.status_code}. Try again later",
+                error.problem,
+            )
         case errors.NanoBananaError():
-            problem = f"The API gave no usable response. {_FREE}"
-            return Failure(f"{problem}. Call again later", error.problem)
+            return Failure("The API gave no usable response. Try again later", error.problem)
         case _:
             return Failure(
-                f"Unexpected {type(error).__name__}; the log has the details. The same call is "
-                "charged at most once, so it can be repeated",
+                f"Unexpected {type(error).__name__}; the log of this server has the details. The "
+                "same call is charged at most once, so it can be repeated",
                 status="unknown",
                 charged="unknown",
             )
@@ -104,34 +109,27 @@ def _is_of_an_image(violation: Violation) -> bool:
     return violation.rule in ("image-is-reachable", "image-is-an-image", "image-at-most-10-mb")
 
 
-def _in_doubt(error: InDoubt, options: Options) -> Failure:
-    key, ledger = shlex.quote(error.key), shlex.quote(str(options.ledger))
-    commands = (
-        f"nano-banana ledger settle {key} TASK_ID --ledger {ledger}",
-        f"nano-banana ledger release {key} --ledger {ledger}",
-    )
+def _in_doubt(error: errors.SubmissionUnknown, options: Options) -> Failure:
+    key, reason = "KEY", error.problem
+    if isinstance(error, InDoubt):
+        key, reason = shlex.quote(error.key), error.entry.reason or reason
+    ledger = shlex.quote(str(options.ledger))
+    settle = f"nano-banana ledger settle {key} TASK_ID --ledger {ledger}"
+    release = f"nano-banana ledger release {key} --ledger {ledger}"
     return Failure(
-        "The request may have been accepted and charged, but its task is not known. It is never "
-        "sent again by itself. A person must look for it in the account, then run "
-        f"`{commands[0]}` if there is a task, or `{commands[1]}` if there is none. Do not use "
-        "another variant: it may pay twice",
-        error.entry.reason,
+        "The request may have been accepted, but its task is not known. It is never sent again by "
+        "itself, and another variant may pay twice. A person must look for the task in the "
+        f"account, then run `{settle}`, or `{release}` if there is none",
+        reason,
         "unknown",
         "unknown",
     )
 
 
-def _local(error: errors.ConfigurationError | LedgerError) -> Failure:
+def _advise(error: errors.NanoBananaError) -> str:
     if error.hint is errors.Hint.SET_KEY:
-        return Failure(
-            f"{_FREE}: the API key is missing. A person must set MOUNTSEA_API_KEY in the "
-            "configuration of this server, and restart it"
+        return (
+            "the API key is missing. A person must set MOUNTSEA_API_KEY in the configuration of "
+            "this server, and restart it"
         )
-    if error.task_id:
-        return Failure(
-            "The task was created and charged, but it could not be recorded. Call get_task with "
-            f"the task_id, and tell a person: {error.problem}",
-            status="running",
-            charged="yes",
-        )
-    return Failure(f"{_FREE}: {error.problem}")
+    return error.problem

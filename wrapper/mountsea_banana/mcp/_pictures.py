@@ -139,7 +139,8 @@ class Pictures:
 
     def _finish(self, submission: asyncio.Task[AsyncRecordedTask]) -> None:
         self._submissions.discard(submission)
-        if error := submission.exception():  # perhaps nobody waits for it any more
+        error = None if submission.cancelled() else submission.exception()
+        if error:  # perhaps nobody waits for it any more
             _logger.warning("a submission ended with %s: %s", type(error).__name__, error)
 
     async def _follow(

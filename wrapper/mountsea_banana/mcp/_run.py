@@ -30,8 +30,8 @@ _logger = logging.getLogger("mountsea_banana.mcp")
 def run(options: Options, *, port: int | None) -> None:
     """Serve over stdio, or over HTTP if there is a port, until the client or the user ends it.
 
-    Raises LedgerError if the output folder cannot be used, and OSError or OverflowError for an
-    unusable port.
+    Raises LedgerError if the output folder cannot be used, and ConfigurationError if the port
+    cannot be.
     """
     # stdout carries the protocol alone.
     logging.basicConfig(
@@ -55,7 +55,7 @@ async def _serve(options: Options, ledger: Ledger, port: int | None) -> None:
                     await server.run(read, write, server.create_initialization_options())
             else:
                 token = os.environ.get(TOKEN) or secrets.token_urlsafe()
-                with socket.create_server(("127.0.0.1", port)) as listener:
+                with _listen(port) as listener:
                     _announce(listener, token)
                     await _http.serve(server, listener, token)
     finally:
@@ -70,6 +70,13 @@ def _client(options: Options) -> AsyncNanoBanana | ConfigurationError:
     except ConfigurationError as error:
         _logger.warning("paid tools will not work: %s", error.problem)
         return error
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen at port {port}: {error}") from error
 
 
 def _announce(listener: socket.socket, token: str) -> None:
