@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench browser build chaos check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin recording servers setup soak spec-diff test typecheck unit update-spec
+.PHONY: bench browser build chaos check-api check-generated clean contract demo docs faults format generate help inspector lint mock mutants pin recording servers setup soak spec-diff test typecheck unit update-spec
 
 PYTHON ?= python3
 VENV := .venv
@@ -58,6 +58,9 @@ contract: $(READY) ## test the mock, or any server [BASE_URL=…] [BUDGET=0 or u
 
 browser: $(READY) ## test the mock's page in Chromium or Chrome, if one is installed
 	@$(VENV)/bin/pytest -q -rs tests/browser.py
+
+inspector: $(READY) ## test the MCP server with the MCP Inspector, if npm is installed
+	@$(VENV)/bin/pytest -q -rs tests/inspector.py
 
 servers: $(READY) ## test servers in real frameworks, honest and with mistakes, in about an hour [NAMES=…] [HONEST=1]
 	@$(RUN) -W ignore -m tests.servers $(NAMES) $(if $(HONEST),--honest)

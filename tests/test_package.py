@@ -74,7 +74,7 @@ def test_the_metadata_lists_the_dependencies_and_extras(dist: Path) -> None:
     )
     assert {each for each, extra in required if not extra} == {"attrs", "httpx"}
     assert {extra for _, extra in required if extra} == {
-        *("cli", "contract", "dask", "ledger", "mock"),
+        *("cli", "contract", "dask", "ledger", "mcp", "mock"),
     }
     assert "License-Expression: MIT" in metadata
     assert "Requires-Python: >=3.11" in metadata
