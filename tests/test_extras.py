@@ -53,7 +53,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run
         def run(*arguments: str) -> Result:
             command = [sys.executable, "-S", *arguments]
             return subprocess.run(
-                command, env=variables, capture_output=True, text=True, check=False
+                command,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
             )
 
         return run
@@ -103,6 +108,18 @@ def test_an_extra_enables_its_command_and_a_missing_one_is_named(
         else:
             assert result.returncode == 2
             assert re.search(rf"\w+ is missing: pip install 'mountsea-banana\[{name}\]'$", output)
+
+
+def test_the_server_for_agents_needs_its_own_extra(
+    environment: Callable[[str], Run], tmp_path: Path
+) -> None:
+    code = "import sys; from mountsea_banana.cli import main; sys.exit(main())"
+    command = ("-c", code, "mcp", "--output", str(tmp_path))
+    missing = environment("cli")(*command)
+    assert missing.returncode == 2
+    assert "mcp is missing: pip install 'mountsea-banana[mcp]'" in missing.stderr
+    complete = environment("mcp")(*command)
+    assert complete.returncode == 0, complete.stderr
 
 
 @pytest.mark.parametrize("module", ["mountsea_banana.contract", "mountsea_banana.mock"])

@@ -11,10 +11,13 @@ import pytest
 @pytest.mark.parametrize(
     ("code", "unneeded"),
     [
-        ("from mountsea_banana import NanoBanana", {"asyncio", "mountsea_api", "sqlalchemy"}),
+        (
+            "from mountsea_banana import NanoBanana",
+            {"asyncio", "mcp", "mountsea_api", "sqlalchemy"},
+        ),
         (
             "from mountsea_banana.cli import main; main(['--help'])",
-            {"asyncio", "httpx", "mountsea_api", "sqlalchemy"},
+            {"asyncio", "httpx", "mcp", "mountsea_api", "sqlalchemy"},
         ),
     ],
     ids=["the-client", "the-help-of-the-command-line"],

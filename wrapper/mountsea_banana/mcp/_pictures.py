@@ -15,8 +15,9 @@ from mountsea_banana.client import _errors as errors
 from mountsea_banana.client._async_client import AsyncNanoBanana
 from mountsea_banana.client._async_tasks import AsyncTask, AsyncTaskResult
 from mountsea_banana.client._polling import FINAL, OPEN
-from mountsea_banana.ledger._async_once import AsyncRecordedTask
+from mountsea_banana.ledger._async_once import AsyncOnce, AsyncRecordedTask
 from mountsea_banana.ledger._entries import Entry
+from mountsea_banana.ledger._errors import KeyClaimed
 from mountsea_banana.ledger._ledger import Ledger
 
 from . import _replies
@@ -49,7 +50,7 @@ class Pictures:
         self._options = options
         self._ledger = ledger
         self._client_or_error = client
-        self._submissions: set[asyncio.Task[AsyncRecordedTask]] = set()
+        self._submissions: dict[str, asyncio.Task[AsyncRecordedTask]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,7 +63,7 @@ class Pictures:
     ) -> None:
         """Wait for the submissions that are under way."""
         if self._submissions:
-            await asyncio.wait(self._submissions)
+            await asyncio.wait(self._submissions.values())
 
     async def spent(self) -> dict[str, int]:
         """Return how many submissions were or may have been charged, and their limit."""
@@ -78,12 +79,14 @@ class Pictures:
         key = key_of(call.body, call.variant)
         if call.checks_images:
             await self._check_images(key, call)
+        is_new = key not in self._submissions
         submission = self._submit(key, call)
         await asyncio.wait({submission}, timeout=max(0.0, deadline - time.monotonic()))
-        if not submission.done():
+        try:
+            task = submission.result()
+        except (KeyClaimed, asyncio.InvalidStateError):
             return _replies.submitting(Facts(key, charged="unknown"))
-        task = submission.result()
-        facts = Facts(key, task.id, "yes" if task.is_new else "no")
+        facts = Facts(key, task.id, "yes" if is_new and task.is_new else "no")
         return await self._follow(task, facts, deadline, report)
 
     async def resume(self, task_id: str, report: Report) -> Reply:
@@ -125,23 +128,33 @@ class Pictures:
             raise errors.InvalidRequest(violations)
 
     def _submit(self, key: str, call: Call) -> asyncio.Task[AsyncRecordedTask]:
-        """Start a submission that goes on if its call is cancelled."""
-        client = self._client()
+        """Start a submission, or join the one of the same picture. It outlives its calls.
+
+        Raises KeyClaimed, in the submission, while another process submits the picture.
+        """
+        if key in self._submissions:
+            return self._submissions[key]
+        once = AsyncOnce(
+            self._ledger._store,
+            key,
+            self._client()._driver,
+            retry_failed=False,
+            max_cost=self._options.budget,
+            waits=False,
+        )
 
         async def submit() -> AsyncRecordedTask:
-            once = self._ledger.once(key, client, max_cost=self._options.budget)
             return cast("AsyncRecordedTask", await once.submit(call.body))
 
-        submission = asyncio.create_task(submit())
-        self._submissions.add(submission)
-        submission.add_done_callback(self._finish)
-        return submission
+        def finish(submission: asyncio.Task[AsyncRecordedTask]) -> None:
+            del self._submissions[key]
+            error = None if submission.cancelled() else submission.exception()
+            if error:  # perhaps nobody waits for it any more
+                _logger.warning("a submission ended with %s: %s", type(error).__name__, error)
 
-    def _finish(self, submission: asyncio.Task[AsyncRecordedTask]) -> None:
-        self._submissions.discard(submission)
-        error = None if submission.cancelled() else submission.exception()
-        if error:  # perhaps nobody waits for it any more
-            _logger.warning("a submission ended with %s: %s", type(error).__name__, error)
+        self._submissions[key] = submission = asyncio.create_task(submit())
+        submission.add_done_callback(finish)
+        return submission
 
     async def _follow(
         self, task: AsyncTask, facts: Facts, deadline: float, report: Report
@@ -169,4 +182,5 @@ class Pictures:
             return _replies.running(facts)
         except errors.NanoBananaError as error:
             return _replies.failed(facts, explain(error, self._options))
-        return _replies.saved(facts, saved, await asyncio.to_thread(thumbnail, saved))
+        small = await asyncio.to_thread(thumbnail, saved)
+        return _replies.saved(facts, saved, result.image_urls[0], small)

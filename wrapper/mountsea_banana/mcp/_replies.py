@@ -12,6 +12,7 @@ from attrs import field, frozen
 from mcp_types import CallToolResult, ImageContent, TextContent
 
 from mountsea_banana.ledger._entries import Entry
+from mountsea_banana.rules._check import check_request
 from mountsea_banana.rules._violations import Violation
 
 from ._failures import Failure
@@ -59,10 +60,15 @@ class Facts:
     charged: str = "no"
 
 
-def saved(facts: Facts, path: Path, thumbnail: bytes | None) -> Reply:
-    """Return the reply for an image that is saved."""
+def saved(facts: Facts, path: Path, url: str, thumbnail: bytes | None) -> Reply:
+    """Return the reply for an image that is saved.
+
+    A URL that the API would not take, whatever it says, is left out.
+    """
     shown = "" if thumbnail else ", but it cannot be shown"
     fields = _picture(facts, f"The image is saved{shown}.", "completed", path)
+    if not check_request({"action": "edit", "prompt": "", "image_urls": [url]}):
+        fields["image_url"] = url
     return Reply(fields, thumbnail=thumbnail)
 
 
@@ -117,6 +123,7 @@ def _picture(
         "key": facts.key,
         "status": status,
         "path": path and str(path),
+        "image_url": None,
         "charged": facts.charged,
         "message": message,
     }

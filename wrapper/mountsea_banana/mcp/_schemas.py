@@ -72,6 +72,10 @@ def picture() -> Schema:
             "key": {**text, "description": "The name of the picture in the ledger."},
             "status": {"enum": ["submitting", "running", "completed", "failed", "unknown", None]},
             "path": {**text, "description": "The file that the image was saved to."},
+            "image_url": {
+                **text,
+                "description": "Where the API keeps the image for a while. edit_image takes it.",
+            },
             "charged": {"enum": ["no", "yes", "unknown"]},
         }
     )
