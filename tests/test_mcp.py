@@ -32,7 +32,7 @@ from mountsea_banana import (
     SubmissionUnknown,
 )
 from mountsea_banana.ledger import Ledger, LedgerError
-from mountsea_banana.mcp import _http, _image_checks, _replies
+from mountsea_banana.mcp import _http, _image_checks, _replies, _run
 from mountsea_banana.mcp._failures import explain
 from mountsea_banana.mcp._options import Options
 from mountsea_banana.mcp._pictures import Pictures
@@ -798,6 +798,31 @@ class TestCommand:
         assert outcome.code == 0
         assert "http://127.0.0.1:" in outcome.err
         assert tokens[0] == token or tokens[0] in outcome.err
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_ends_it_although_stdin_is_open(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    ) -> None:
+        codes: list[int] = []
+
+        class OpenServer:
+            def create_initialization_options(self) -> None: ...
+
+            async def run(self, read: Any, write: Any, _: object) -> None:
+                ended = asyncio.Event()
+
+                def leave(code: int) -> None:
+                    codes.append(code)
+                    ended.set()
+
+                monkeypatch.setattr(os, "_exit", leave)
+                async with read, write:
+                    signal.raise_signal(number)
+                    await ended.wait()
+
+        monkeypatch.setattr(_run, "create_server", lambda *_: OpenServer())
+        run("mcp", "--output", "pictures")
+        assert codes == [128 + number]
 
     def test_a_port_in_use_is_a_usage_error(self, run: Run) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -61,8 +61,11 @@ class Pictures:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self.finish()
+
+    async def finish(self) -> None:
         """Wait for the submissions that are under way."""
-        if self._submissions:
+        while self._submissions:
             await asyncio.wait(self._submissions.values())
 
     async def spent(self) -> dict[str, int]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 
@@ -49,6 +51,7 @@ async def _serve(options: Options, ledger: Ledger, port: int | None) -> None:
     client = _client(options)
     try:
         async with Pictures(options, ledger, client) as pictures:
+            _end_at_signals(pictures)
             server = create_server(pictures, options)
             if port is None:
                 async with stdio_server() as (read, write):
@@ -70,6 +73,26 @@ def _client(options: Options) -> AsyncNanoBanana | ConfigurationError:
     except ConfigurationError as error:
         _logger.warning("paid tools will not work: %s", error.problem)
         return error
+
+
+def _end_at_signals(pictures: Pictures) -> None:
+    """Let a signal end the process as soon as no submission is under way.
+
+    Nothing can interrupt a read of stdin, and HTTP connections may stay open for long.
+    """
+    ends: list[asyncio.Task[None]] = []
+
+    async def end(number: int) -> None:
+        await pictures.finish()
+        os._exit(128 + number)
+
+    def receive(number: int) -> None:
+        ends.append(asyncio.create_task(end(number)))
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        # Windows has no such handlers, and its clients end a process without a signal.
+        with contextlib.suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(each, receive, each)
 
 
 def _listen(port: int) -> socket.socket:
