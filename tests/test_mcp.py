@@ -547,10 +547,11 @@ def test_what_may_have_been_charged_is_never_sent_again(servers: Servers) -> Non
         (Plan(ends_as="failed", error_message=HOSTILE), {}, "needs another variant"),
         (Plan(truncates=True), {}, "Call get_task with the task_id to try again"),
         (Plan(refusals=9, refusal_status=400), {}, "responded with the status 400"),
+        (Plan(refusals=9, refusal_status=404), {}, "responded with the status 404"),
         (Plan(), {"key": "wrong"}, "A person must check MOUNTSEA_API_KEY"),
         (Plan(), {"url": "http://127.0.0.1:1"}, "gave no usable response"),
     ],
-    ids=["failed-task", "broken-download", "rejected", "wrong-key", "no-connection"],
+    ids=["failed-task", "broken-download", "rejected", "not-found", "wrong-key", "no-connection"],
 )
 def test_an_error_says_what_to_do_and_keeps_the_text_of_others_apart(
     servers: Servers, plan: Plan, options: dict[str, Any], message: str

@@ -74,7 +74,7 @@ def explain(error: Exception, options: Options) -> Failure:
         case errors.AuthenticationError() | errors.PermissionDeniedError():
             advice = "A person must check MOUNTSEA_API_KEY"
             return Failure(f"The API refused the API key. {advice}", error.problem)
-        case errors.NotFoundError():
+        case errors.NotFoundError() if error.task_id:
             return Failure("The API has no such task", error.problem)
         case errors.APIStatusError():
             return Failure(

@@ -85,10 +85,9 @@ class Pictures:
         is_new = key not in self._submissions
         submission = self._submit(key, call)
         await asyncio.wait({submission}, timeout=max(0.0, deadline - time.monotonic()))
-        try:
-            task = submission.result()
-        except (KeyClaimed, asyncio.InvalidStateError):
+        if not submission.done() or isinstance(submission.exception(), KeyClaimed):
             return _replies.submitting(Facts(key, charged="unknown"))
+        task = submission.result()
         facts = Facts(key, task.id, "yes" if is_new and task.is_new else "no")
         return await self._follow(task, facts, deadline, report)
 
