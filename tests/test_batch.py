@@ -793,7 +793,7 @@ def test_ctrl_c_ends_a_pause_however_soon_after_the_end_of_a_row_it_comes(
     jobs: Batch, turns: int
 ) -> None:
     class Endless(InstantClock):
-        async def sleep_async(self, _: float) -> None:
+        async def sleep_async(self, seconds: float) -> None:
             await asyncio.Event().wait()
 
     async def main() -> None:

@@ -1013,7 +1013,7 @@ def test_an_error_of_a_signal_handler_does_not_lose_a_new_task(
 
 
 class BrokenHandler(logging.Handler):
-    def emit(self, _: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         raise ValueError("I/O operation on closed file")
 
 

@@ -395,7 +395,7 @@ def test_a_process_that_was_suspended_sends_nothing_that_could_outlast_its_claim
     with Ledger(local._store.name, clock=wall) as ledger:
 
         class Suspended(InstantClock):
-            def sleep(self, _: float) -> None:
+            def sleep(self, seconds: float) -> None:
                 entry = ledger.find("cat")
                 assert entry
                 wall.now += entry.remaining - 5
