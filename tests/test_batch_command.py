@@ -326,10 +326,9 @@ def test_ctrl_c_outranks_rows_in_doubt(
 
 
 def test_a_terminal_shows_a_bar_and_a_table(
-    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+    run: Run, terminal: None, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("NO_COLOR", "1")):
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NO_COLOR", "1")
     cats(2)
     banana_server.next_task(Plan(ends_as="failed"))
     result = run("jobs.jsonl", "--concurrency", "1")
@@ -344,8 +343,6 @@ def test_a_terminal_shows_a_bar_and_a_table(
 def test_a_batch_goes_on_if_its_terminal_is_closed(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm")):
-        monkeypatch.setenv(name, value)
     cats(2)
     terminal, end = os.openpty()
     show = Display.show
