@@ -107,7 +107,7 @@ def test_a_batch_that_is_run_again_pays_for_nothing(run: Run, banana_server: Moc
 def test_the_rows_can_come_from_stdin(
     run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = io.TextIOWrapper(io.BytesIO(b'{"prompt": "a cat"}\n'))
+    rows = io.TextIOWrapper(io.BytesIO(b'{"prompt": "a cat"}\n'), encoding="utf-8")
     monkeypatch.setattr(sys, "stdin", rows)
     assert run("-", "--ledger", "my.db").code == 0
     assert Path("my.db").exists()
@@ -160,7 +160,7 @@ def test_bad_rows_can_be_skipped_but_the_batch_does_not_succeed(run: Run) -> Non
     result = run("jobs.jsonl", "--skip-invalid")
     assert result.code == 1
     assert "1 done, 1 skipped, 1 charged now" in result.err
-    last = Path("pictures/results.jsonl").read_text().splitlines()[-1]
+    last = Path("pictures/results.jsonl").read_text(encoding="utf-8").splitlines()[-1]
     assert json.loads(last)["error"] == "prompt is required"
 
 
@@ -234,7 +234,7 @@ def test_a_failure_is_shown_and_is_in_the_results(run: Run, banana_server: MockS
     assert result.code == 1
     assert result.err.startswith("failed: cat-1 (line 1): task ")
     assert "1 done, 1 failed, 2 charged now" in result.err
-    assert "1 without an image" in Path("pictures/index.html").read_text()
+    assert "1 without an image" in Path("pictures/index.html").read_text(encoding="utf-8")
 
 
 def test_rows_in_doubt_are_named_and_outrank_failures(run: Run, banana_server: MockServer) -> None:
@@ -264,7 +264,7 @@ def test_a_task_that_the_ledger_could_not_record_is_kept_by_later_runs(
         result = run("jobs.jsonl")
         assert result.code == 4
         assert "could not record are in pictures/unrecorded.jsonl" in result.err
-    (line,) = Path("pictures/unrecorded.jsonl").read_text().splitlines()
+    (line,) = Path("pictures/unrecorded.jsonl").read_text(encoding="utf-8").splitlines()
     assert (json.loads(line)["key"], json.loads(line)["task_id"]) == ("cat-1", task_id)
 
 
@@ -429,7 +429,7 @@ def test_a_batch_does_not_replace_the_file_of_another_program(
     result = run(rows, "--output", "pictures")
     assert result.code == 2
     assert "is not from a batch: pass another folder" in result.err
-    assert Path("pictures", name).read_text() == content
+    assert Path("pictures", name).read_text(encoding="utf-8") == content
     assert banana_server.charged == 0
 
 
@@ -455,7 +455,7 @@ def test_a_batch_that_cannot_write_to_stdout_says_so(
     run: Run, monkeypatch: pytest.MonkeyPatch, options: list[str]
 ) -> None:
     cats(1)
-    with monkeypatch.context() as patch, Path("/dev/full").open("w") as full:
+    with monkeypatch.context() as patch, Path("/dev/full").open("w", encoding="utf-8") as full:
         patch.setattr("sys.stdout", full)
         result = run("jobs.jsonl", "--output", "pictures", *options)
     assert result.code == 1
@@ -469,9 +469,9 @@ def test_a_batch_does_not_replace_its_own_rows(
 ) -> None:
     cats(1)
     file = Path("jobs.jsonl").rename(name)
-    before = file.read_text()
+    before = file.read_text("utf-8")
     result = run(name, "--output", ".")
-    assert (result.code, file.read_text(), banana_server.charged) == (2, before, 0)
+    assert (result.code, file.read_text("utf-8"), banana_server.charged) == (2, before, 0)
     assert "would replace its own rows" in result.err
 
 

@@ -159,7 +159,7 @@ def test_an_unusable_prompt_file_is_bad_use(content: bytes, message: str, run: R
 
 
 def test_with_a_prompt_file_an_edit_takes_only_urls(run: Run) -> None:
-    Path("prompt.txt").write_text("make it red\n")
+    Path("prompt.txt").write_text("make it red\n", encoding="utf-8")
     outcome = run("edit", "--prompt-file", "prompt.txt", "https://a.example/1.png", "--dry-run")
     assert json.loads(outcome.out) == {
         "action": "edit",
@@ -224,11 +224,11 @@ def test_the_name_of_the_file_may_have_the_task_id_and_a_number(
 def test_the_image_is_written_to_stdout(
     run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, Path("out").open("w") as file:
+    with monkeypatch.context() as patch, Path("out").open("w", encoding="utf-8") as file:
         patch.setattr(sys, "stdout", file)
         assert run("generate", "a cat", "-o", "-", url=banana_server.url).code == 0
     assert Path("out").read_bytes().startswith(b"\x89PNG")
-    with monkeypatch.context() as patch, Path("/dev/full").open("w") as full:
+    with monkeypatch.context() as patch, Path("/dev/full").open("w", encoding="utf-8") as full:
         patch.setattr(sys, "stdout", full)
         outcome = run("generate", "a cat", "-o", "-")
     assert outcome.code == 3
@@ -310,7 +310,7 @@ def test_an_invalid_edit_names_the_url(urls: list[str], message: str, run: Run) 
 def test_a_usage_error_has_its_exit_code_even_if_it_cannot_be_printed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with Path("/dev/full").open("w") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stderr", full)
         assert main(["generate"]) == 2
 
@@ -709,7 +709,7 @@ def test_an_interrupt_outside_a_task_has_the_same_exit_code(
 def test_a_full_stdout_is_an_error_after_the_task_id_is_printed(
     arguments: tuple[str, ...], run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, Path("/dev/full").open("w") as full:
+    with monkeypatch.context() as patch, Path("/dev/full").open("w", encoding="utf-8") as full:
         patch.setattr(sys, "stdout", full)
         outcome = run("generate", "a cat", *arguments, url=banana_server.url)
     assert outcome.code == 3
@@ -720,7 +720,7 @@ def test_a_full_stdout_is_an_error_after_the_task_id_is_printed(
 def test_a_full_stderr_does_not_keep_the_image_from_being_saved(
     run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, Path("/dev/full").open("w") as full:
+    with monkeypatch.context() as patch, Path("/dev/full").open("w", encoding="utf-8") as full:
         patch.setattr(sys, "stderr", full)
         outcome = run("generate", "a cat", "-o", "cat.png", url=banana_server.url)
     assert (outcome.code, outcome.out) == (0, "cat.png\n")
@@ -861,7 +861,7 @@ def test_after_two_dashes_json_is_a_word(run: Run) -> None:
 
 
 def test_json_on_a_full_stdout_is_a_file_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Path("/dev/full").open("w") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main(["generate", "--json"]) == 3
 
@@ -1035,7 +1035,7 @@ def test_a_process_without_the_extra_prints_no_traceback() -> None:
 def test_a_full_stdout_is_reported_with_the_exit_code_of_a_file_error(
     command: list[str], child: Callable[..., Any]
 ) -> None:
-    with Path("/dev/full").open("w") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         process = child(*command, stdout=full)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 3
@@ -1045,7 +1045,7 @@ def test_a_full_stdout_is_reported_with_the_exit_code_of_a_file_error(
 def test_rules_exits_with_3_on_a_full_stdout(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Path("/dev/full").open("w", buffering=1) as full:
+    with Path("/dev/full").open("w", encoding="utf-8", buffering=1) as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main(["rules", "--check", "{}"]) == 3
     assert "No space left" in capsys.readouterr().err
@@ -1110,10 +1110,11 @@ def test_a_closed_stdin_has_no_prompt(run: Run, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_text_that_the_encoding_lacks_is_escaped(
-    child: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    child: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
-    out, err = child("generate", "猫", "--dry-run").communicate(timeout=60)
+    (tmp_path / "prompt.txt").write_text("猫", encoding="utf-8")
+    out, err = child("generate", "--prompt-file", "prompt.txt", "--dry-run").communicate(timeout=60)
     assert out == '{"action": "generate", "prompt": "\\u732b"}\n'
     assert "Traceback" not in err
 

@@ -62,9 +62,13 @@ def anyio_backend():
 """
 
 
+# Plugins that take longer to import than the suites to run.
+WITHOUT = [f"-pno:{name}" for name in ("cacheprovider", "hypothesispytest", "schemathesis")]
+
+
 def test_the_fixtures_work_without_real_waiting(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(SUITE)
-    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("-W", "error", *WITHOUT)
     result.assert_outcomes(passed=6)
 
 
@@ -74,7 +78,7 @@ def test_a_suite_without_the_fixtures_imports_nothing(pytester: pytest.Pytester)
         "    assert 'pytest_mountsea_banana' in sys.modules\n"
         "    assert not {'mountsea_banana', 'httpx', 'uvicorn'} & set(sys.modules)\n"
     )
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(*WITHOUT).assert_outcomes(passed=1)
 
 
 def test_the_plugin_alone_does_not_import_the_package() -> None:
