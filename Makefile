@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench browser build chaos check-api check-generated clean contract demo docs faults format generate help lint mock mutants pin recording servers setup soak spec-diff test typecheck unit update-spec
+.PHONY: bench browser build chaos check-api check-generated clean contract demo docs environments faults format generate help lint mock mutants pin recording servers setup soak spec-diff test typecheck unit update-spec
 
 PYTHON ?= python3
 VENV := .venv
@@ -64,6 +64,9 @@ servers: $(READY) ## test servers in real frameworks, honest and with mistakes, 
 
 faults: $(READY) ## try every fault on a submission, with every kind of client, and count the losses
 	@$(RUN) -m tests.faults
+
+environments: $(READY) ## run the tests without colours, behind proxies, as another user and so on [NAMES="no-home …"] [TESTS=tests/test_client.py]
+	@$(RUN) scripts/environments.py $(NAMES) -- $(TESTS)
 
 chaos: $(READY) ## kill batches with a ledger 2 × 200 times, in about 5 minutes, and compare them with the account [KILLS=200]
 	@$(RUN) -m tests.chaos $(KILLS)
