@@ -5,13 +5,18 @@ Each check yields one line per decision, which names the change and the code to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
+import yaml
 from mountsea_banana.client import _polling
 from mountsea_banana.contract import METHODS
 from mountsea_banana.rules import _options, _rules
 
+ROOT = Path(__file__).parent.parent
+SPEC = ROOT / "openapi.yaml"
 REQUEST_SCHEMA = "NanoImageDto"
 TASK_SCHEMA = "TaskResultDto"
 
@@ -31,12 +36,20 @@ def literals(hint: Any) -> set[str]:
     return set().union(*(literals(each) for each in get_args(hint)))
 
 
+# The fields that the wrapper reads. `submit` passes on all others.
+FIELDS = frozenset(
+    ("action", "aspect_ratio", "image_urls", "model", "num_images", "prompt", "resolution")
+)
+
 # For each field with an enum: the values that the code handles, and the places that list them.
 DECIDED = {
-    "action": ({"generate", "edit"}, "the methods of _async_client.py"),
+    "action": (
+        {"generate", "edit"},
+        "the methods of _async_submitter.py, or this table if it is offered by submit alone",
+    ),
     "model": (
         literals(_options.Model),
-        "the types in _options.py, the overloads in _async_client.py, "
+        "the types in _options.py, the overloads in _async_submitter.py, "
         "RESOLUTION_MODELS and WIDE_RATIO_MODELS in _rules.py, and rules.overlay.yaml",
     ),
     "aspect_ratio": (
@@ -48,10 +61,17 @@ DECIDED = {
 }
 
 
+def published(name: str) -> list[str]:
+    """Return the values that openapi.yaml allows for a field of a request."""
+    document = yaml.safe_load(SPEC.read_text("utf-8"))
+    return list(properties(document, REQUEST_SCHEMA)[name]["enum"])
+
+
 def undecided(document: Mapping[str, Any]) -> list[str]:
     """Return every decision that a spec leaves open."""
     return [
         *schemas(document),
+        *fields(document),
         *(line for name in DECIDED for line in values(document, name)),
         *default(document),
         *(line for rule in _rules.RULES for line in sentence(document, rule)),
@@ -74,6 +94,15 @@ def schemas(document: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
+def fields(document: Mapping[str, Any]) -> Iterator[str]:
+    published = properties(document, REQUEST_SCHEMA)
+    for name in sorted(FIELDS - published.keys() if published else ()):
+        yield (
+            f"openapi.yaml no longer has the field {name}: if it was renamed, use the new name "
+            "where _rules.py, _fields.py, rules.overlay.yaml and FIELDS in tests/drift.py have it"
+        )
+
+
 def values(document: Mapping[str, Any], name: str) -> Iterator[str]:
     decided, places = DECIDED[name]
     published = set(properties(document, REQUEST_SCHEMA).get(name, {}).get("enum", []))
@@ -90,7 +119,7 @@ def default(document: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"the default model in openapi.yaml is now {found}: update DEFAULT_MODEL in _rules.py, "
             "rules.overlay.yaml, and the overload without `model` in "
-            "_async_client.py"
+            "_async_submitter.py"
         )
 
 
@@ -107,8 +136,24 @@ def sentence(document: Mapping[str, Any], rule: _rules.Rule) -> Iterator[str]:
     if not any(" ".join(rule.sentence.split()) in each for each in published):
         yield (
             f"openapi.yaml no longer has the sentence {rule.sentence!r}: check whether the rule "
-            f"{rule.id} still applies, and update _rules.py and rules.overlay.yaml"
+            f"{rule.id} still applies, and update {', '.join(quoting(rule.sentence))}"
         )
+
+
+def quoting(sentence: str) -> list[str]:
+    """Return the pages and the files of the wrapper that quote a sentence of the vendor."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    code = [path for path in ROOT.glob("wrapper/**/*") if path.suffix in (".html", ".py", ".yaml")]
+    return [
+        str(path.relative_to(ROOT))
+        for path in sorted(pages) + sorted(code)
+        if sentence in _unwrapped(path.read_text("utf-8"))
+    ]
+
+
+def _unwrapped(text: str) -> str:
+    """Return text without line breaks, also without those between the parts of a string."""
+    return " ".join(re.sub(r'"\s*\n\s*"', "", text).split())
 
 
 def operations(document: Mapping[str, Any]) -> Iterator[str]:

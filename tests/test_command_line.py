@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import mountsea_banana as api
 import pytest
@@ -981,7 +981,7 @@ def test_bash_completes_the_values_of_an_option(tmp_path: Path) -> None:
     )
     # Without a terminal, bash warns on stderr that it has no compopt.
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout == "nano-banana-fast nano-banana-pro nano-banana-2\n"
+    assert done.stdout.split() == list(get_args(api.Model))
 
 
 @pytest.mark.parametrize("arguments", [(), ("generate",), ("edit",), ("result",)])

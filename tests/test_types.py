@@ -13,12 +13,14 @@ import pytest
 from mountsea_banana import check_request
 from mountsea_banana.rules import _options
 
+from tests import drift
+
 Errors = Mapping[str, str]
 
 ROOT = Path(__file__).parent.parent
-MODELS = (None, "nano-banana-fast", "nano-banana-pro", "nano-banana-2")
-RATIOS = [None, *"21:9 1:1 4:3 3:2 2:3 5:4 4:5 3:4 16:9 9:16 1:4 4:1 1:8 8:1".split(), "7:7"]  # noqa: SIM905
-RESOLUTIONS = (None, "1K", "2K", "4K", "8K")
+MODELS = (None, *drift.published("model"))
+RATIOS = (None, *drift.published("aspect_ratio"), "7:7")
+RESOLUTIONS = (None, *drift.published("resolution"), "9K")
 HEAD = """from mountsea_banana import (
     AspectRatio, AsyncNanoBanana, FastOptions, Model, Nano2Options, NanoBanana, ProOptions
 )
