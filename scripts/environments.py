@@ -96,8 +96,12 @@ def main(arguments: Sequence[str]) -> int:
         if environment.user and os.geteuid() != 0:
             print(f"{name}: skipped, because only root can become another user", flush=True)
             continue
-        with place(environment) as folder:
-            code, output = run(environment, folder, options)
+        try:
+            with place(environment) as folder:
+                code, output = run(environment, folder, options)
+        except PermissionError as error:
+            print(f"{name}: skipped, because {environment.user} may not use {error.filename}")
+            continue
         print(f"{name}: {output if code else output.splitlines()[-1]}", flush=True)
         if code:
             failed.append(name)

@@ -45,6 +45,7 @@ from mountsea_banana import (
 from mountsea_banana.cli._outputs import obstacle
 from mountsea_banana.client import _threads
 
+from tests import drift
 from tests.conftest import KEY
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -1703,6 +1704,10 @@ def test_every_field_that_cannot_be_sent_is_reported() -> None:
     assert found == [("type", "prompt"), ("type", "model"), ("type", "5")]
 
 
+ACTIONS = ", ".join(sorted(drift.published("action")))
+RESOLUTIONS = ", ".join(sorted(drift.published("resolution")))
+
+
 @pytest.mark.parametrize(
     ("changes", "violations"),
     [
@@ -1817,12 +1822,12 @@ def test_every_field_that_cannot_be_sent_is_reported() -> None:
         ({"prompt": None}, [("type", "prompt", "prompt must be a string, not None")]),
         (
             {"action": "make"},
-            [("value", "action", "action is 'make': choose one of edit, generate")],
+            [("value", "action", f"action is 'make': choose one of {ACTIONS}")],
         ),
-        ({"action": 5}, [("type", "action", "action is 5: choose one of edit, generate")]),
+        ({"action": 5}, [("type", "action", f"action is 5: choose one of {ACTIONS}")]),
         (
             {"resolution": None, "model": "nano-banana-2"},
-            [("type", "resolution", "resolution is None: choose one of 1K, 2K, 4K")],
+            [("type", "resolution", f"resolution is None: choose one of {RESOLUTIONS}")],
         ),
         ({5: "x"}, [("type", "5", "5 is used as a field's name, but names must be strings")]),
         (

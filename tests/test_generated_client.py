@@ -56,14 +56,14 @@ def test_the_check_names_every_file_that_differs(project: Path) -> None:
 
 def test_a_changed_spec_fails_the_check_until_the_client_is_regenerated(project: Path) -> None:
     spec = project / "openapi.yaml"
-    spec.write_text(spec.read_text("utf-8").replace("- 4K", "- 4K\n            - 8K"))
+    spec.write_text(spec.read_text("utf-8").replace("- 4K", "- 4K\n            - 9K"))
     assert run(project, "--check").returncode == 1
     generated = run(project)
     assert generated.returncode == 0
-    assert "compatible: POST /gemini/image/generate request.resolution: value 8K added" in (
+    assert "compatible: POST /gemini/image/generate request.resolution: value 9K added" in (
         generated.stdout
     )
-    assert b'"8K"' in tree(project)["mountsea_api/models/nano_image_dto_resolution.py"]
+    assert b'"9K"' in tree(project)["mountsea_api/models/nano_image_dto_resolution.py"]
 
 
 @pytest.mark.parametrize(
