@@ -27,6 +27,7 @@ RULES = "wrapper/mountsea_banana/rules/_rules.py"
 OPTIONS = "wrapper/mountsea_banana/rules/_options.py"
 SUBMITTER = "wrapper/mountsea_banana/client/_async_submitter.py"
 POLLING = "wrapper/mountsea_banana/client/_polling.py"
+SNAPSHOTS = "wrapper/mountsea_banana/client/_snapshots.py"
 DRIFT = "tests/drift.py"
 
 Edits = dict[str, dict[str, str]]
@@ -74,7 +75,10 @@ CHANGES = {
     "new-model": Change(
         {"- nano-banana-2\n": "- nano-banana-2\n            - nano-banana-3\n"},
         {
-            OPTIONS: {'-pro", "nano-banana-2"]': '-pro", "nano-banana-2", "nano-banana-3"]'},
+            OPTIONS: {
+                '-pro", "nano-banana-2"]': '-pro", "nano-banana-2", "nano-banana-3"]',
+                'banana-fast"] |': 'banana-fast", "nano-banana-3"] |',
+            },
             SUBMITTER: {'banana-fast"] |': 'banana-fast", "nano-banana-3"] |'},
         },
     ),
@@ -110,11 +114,12 @@ CHANGES = {
         SENTENCE, {RULES: SENTENCE, OVERLAY: SENTENCE, "docs/rules.md": SENTENCE}
     ),
     "renamed-field": Change(
-        {"        num_images:\n": "        image_count:\n"},
+        {"        traceId:\n": "        requestId:\n"},
         {
-            RULES: {'"num_images"': '"image_count"'},
-            OVERLAY: {"num_images": "image_count"},
-            "wrapper/mountsea_banana/rules/_fields.py": {"num_images": "image_count"},
+            DRIFT: {'"traceId"': '"requestId"'},
+            SNAPSHOTS: {
+                'self._text("traceId")': 'self._text("requestId") or self._text("traceId")'
+            },
         },
     ),
     "dropped-model": Change(

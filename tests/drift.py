@@ -36,10 +36,17 @@ def literals(hint: Any) -> set[str]:
     return set().union(*(literals(each) for each in get_args(hint)))
 
 
-# The fields that the wrapper reads. `submit` passes on all others.
-FIELDS = frozenset(
-    ("action", "aspect_ratio", "image_urls", "model", "num_images", "prompt", "resolution")
-)
+# The fields that the wrapper reads, and the places that read them. It passes on all others.
+FIELDS = {
+    REQUEST_SCHEMA: (
+        {"action", "aspect_ratio", "image_urls", "model", "num_images", "prompt", "resolution"},
+        "_rules.py, _fields.py, _requests.py and rules.overlay.yaml",
+    ),
+    TASK_SCHEMA: (
+        {"createdAt", "errorCode", "errorMessage", "finishedAt", "result", "status", "traceId"},
+        "_snapshots.py and _responses.py",
+    ),
+}
 
 # For each field with an enum: the values that the code handles, and the places that list them.
 DECIDED = {
@@ -95,12 +102,13 @@ def schemas(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def fields(document: Mapping[str, Any]) -> Iterator[str]:
-    published = properties(document, REQUEST_SCHEMA)
-    for name in sorted(FIELDS - published.keys() if published else ()):
-        yield (
-            f"openapi.yaml no longer has the field {name}: if it was renamed, use the new name "
-            "where _rules.py, _fields.py, rules.overlay.yaml and FIELDS in tests/drift.py have it"
-        )
+    for schema, (names, places) in FIELDS.items():
+        published = properties(document, schema)
+        for name in sorted(names - published.keys() if published else ()):
+            yield (
+                f"openapi.yaml no longer has the field {name}: if it was renamed, read the new "
+                f"name in {places}, and list it in tests/drift.py"
+            )
 
 
 def values(document: Mapping[str, Any], name: str) -> Iterator[str]:

@@ -263,7 +263,7 @@ def test_the_image_is_opened(
         (("--resolution", "2K"), ["--resolution works only with", "or omit the resolution"]),
         (("--aspect-ratio", "8:1"), ["--aspect-ratio 8:1 works only with nano-banana-2"]),
         (("--aspect-ratio", "1:8", "--resolution", "4K"), ["--aspect-ratio 1:8", "--resolution"]),
-        (("--model", "nano-banana-9"), ["'--model'", "nano-banana-pro"]),
+        (("--model", "nano-banana-9"), ["'--model'", "nano-banana-fast"]),
         (("--timeout", "-1"), ["'--timeout'", "0 or more seconds, not -1.0"]),
         (("--timeout", "nan"), ["'--timeout'", "not nan"]),
         (("--timeout", "soon"), ["'--timeout'", "soon"]),

@@ -44,6 +44,7 @@ from mountsea_banana import (
 )
 from mountsea_banana.cli._outputs import obstacle
 from mountsea_banana.client import _threads
+from mountsea_banana.rules import _rules
 
 from tests import drift
 from tests.conftest import KEY
@@ -1704,6 +1705,7 @@ def test_every_field_that_cannot_be_sent_is_reported() -> None:
     assert found == [("type", "prompt"), ("type", "model"), ("type", "5")]
 
 
+WITH_RESOLUTION = " and ".join(_rules.RESOLUTION_MODELS)
 ACTIONS = ", ".join(sorted(drift.published("action")))
 RESOLUTIONS = ", ".join(sorted(drift.published("resolution")))
 
@@ -1719,7 +1721,7 @@ RESOLUTIONS = ", ".join(sorted(drift.published("resolution")))
         ({"image_urls": []}, []),
         ({"image_urls": ["https://a/b"]}, []),
         ({"action": "edit", "image_urls": ["https://a/b"]}, []),
-        ({"model": "nano-banana-pro", "resolution": "4K"}, []),
+        *(({"model": model, "resolution": "4K"}, []) for model in _rules.RESOLUTION_MODELS),
         ({"model": "nano-banana-2", "resolution": "1K", "aspect_ratio": "1:8"}, []),
         ({"aspect_ratio": "21:9"}, []),
         (
@@ -1739,7 +1741,7 @@ RESOLUTIONS = ", ".join(sorted(drift.published("resolution")))
                 (
                     "resolution-needs-pro-or-2",
                     "resolution",
-                    "resolution works only with nano-banana-pro and nano-banana-2, but the model "
+                    f"resolution works only with {WITH_RESOLUTION}, but the model "
                     "is 'nano-banana-fast': choose one of those models, or omit the resolution",
                 )
             ],
@@ -1750,20 +1752,20 @@ RESOLUTIONS = ", ".join(sorted(drift.published("resolution")))
                 (
                     "resolution-needs-pro-or-2",
                     "resolution",
-                    "resolution works only with nano-banana-pro and nano-banana-2, but the model "
+                    f"resolution works only with {WITH_RESOLUTION}, but the model "
                     "is nano-banana-fast (the default): choose one of those models, or omit the "
                     "resolution",
                 )
             ],
         ),
         (
-            {"model": "nano-banana-pro", "aspect_ratio": "8:1"},
+            {"model": "nano-banana-fast", "aspect_ratio": "8:1"},
             [
                 (
                     "wide-ratio-needs-2",
                     "aspect_ratio",
                     "aspect_ratio 8:1 works only with nano-banana-2, but the model is "
-                    "'nano-banana-pro': choose that model, or another ratio",
+                    "'nano-banana-fast': choose that model, or another ratio",
                 )
             ],
         ),
@@ -1939,7 +1941,7 @@ def test_a_violation_is_described_with_the_name_that_is_passed(name: str, shown:
 
 
 class Model(StrEnum):
-    PRO = "nano-banana-pro"
+    TWO = "nano-banana-2"
 
 
 class Changing(Mapping[str, object]):
@@ -1967,7 +1969,7 @@ def test_a_request_is_read_only_once_so_that_what_was_checked_is_sent(
 
 
 def dto() -> NanoImageDto:
-    request = NanoImageDto("a cat", "generate", model="nano-banana-pro")
+    request = NanoImageDto("a cat", "generate", model="nano-banana-2")
     request["seed"] = {"é": [1.0]}
     return request
 
@@ -1994,14 +1996,14 @@ def dto() -> NanoImageDto:
             '{"prompt": "", "action": "generate", "more": [0.1, 1e+22, -0.0, {"5": 5, "null": 1}]}',
         ),
         (
-            {"prompt": "", "action": "edit", "image_urls": ("https://a/b",), "model": Model.PRO},
+            {"prompt": "", "action": "edit", "image_urls": ("https://a/b",), "model": Model.TWO},
             '{"prompt": "", "action": "edit", "image_urls": ["https://a/b"], '
-            '"model": "nano-banana-pro"}',
+            '"model": "nano-banana-2"}',
         ),
         (
             dto(),
             '{"seed": {"é": [1.0]}, "prompt": "a cat", "action": "generate", "num_images": 1.0, '
-            '"model": "nano-banana-pro"}',
+            '"model": "nano-banana-2"}',
         ),
     ],
     ids=["text", "escapes", "nested", "numbers", "tuple and enum", "DTO"],

@@ -6,7 +6,7 @@ The failure lists the decisions to make. `pytest -k drift` runs these tests alon
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import get_type_hints
+from typing import get_type_hints, is_typeddict
 
 import pytest
 import yaml
@@ -20,10 +20,10 @@ DOCUMENT = yaml.safe_load(drift.SPEC.read_text("utf-8"))
 PROPERTIES = drift.properties(DOCUMENT, drift.REQUEST_SCHEMA)
 
 OPTIONS = {
-    None: _options.FastOptions,
-    "nano-banana-fast": _options.FastOptions,
-    "nano-banana-pro": _options.ProOptions,
-    "nano-banana-2": _options.Nano2Options,
+    model: options
+    for options in vars(_options).values()
+    if is_typeddict(options)
+    for model in drift.literals(get_type_hints(options)["model"])
 }
 
 
@@ -89,9 +89,10 @@ def test_drift_every_status_is_open_or_final() -> None:
     assert_none(drift.statuses(DOCUMENT))
 
 
-@pytest.mark.parametrize("model", OPTIONS)
+@pytest.mark.parametrize("model", [None, *drift.published("model")])
 def test_drift_the_types_offer_exactly_what_the_rules_allow(model: str | None) -> None:
-    hints = get_type_hints(OPTIONS[model])
+    assert (model or _rules.DEFAULT_MODEL) in OPTIONS, f"add {model} to an options type"
+    hints = get_type_hints(OPTIONS[model or _rules.DEFAULT_MODEL])
     named = {"model": model} if model else {}
     for name in ("aspect_ratio", "resolution"):
         allowed = {

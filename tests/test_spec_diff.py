@@ -228,9 +228,9 @@ EDITS: list[tuple[str, Edit, str, str]] = [
     ),
     (
         "a response field is removed",
-        lambda d: schema(d, "TaskResultDto")["properties"].pop("traceId"),
+        lambda d: schema(d, "TaskResultDto")["properties"].pop("errorCode"),
         "breaking",
-        "200.traceId: property removed",
+        "200.errorCode: property removed",
     ),
     (
         "a response field becomes optional",
@@ -364,6 +364,7 @@ DECISIONS = {
     ],
     "a default changes": ["the default model in openapi.yaml is now nano-banana-2"],
     "a description changes": [NO_SENTENCE],
+    "a response field is removed": ["openapi.yaml no longer has the field errorCode: "],
     "a response value is added": ["openapi.yaml now allows status paused: "],
 }
 

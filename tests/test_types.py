@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from mountsea_banana import check_request
-from mountsea_banana.rules import _options
+from mountsea_banana.rules import _options, _rules
 
 from tests import drift
 
@@ -55,7 +55,11 @@ RULES = {
     "a.generate('x', model='nano-banana-fast', resolution='2K')": "ResolutionNeedsProOr2",
     "await b.edit('x', 'https://example.com/a', resolution='2K')": "ResolutionNeedsProOr2",
     "a.generate('x', aspect_ratio='1:8')": "WideRatioNeeds2",
-    "a.generate('x', model='nano-banana-pro', aspect_ratio='1:8')": "WideRatioNeeds2",
+    **{
+        f"a.generate('x', model='{model}', aspect_ratio='1:8')": "WideRatioNeeds2"
+        for model in drift.published("model")
+        if model not in _rules.WIDE_RATIO_MODELS
+    },
 }
 
 
