@@ -69,6 +69,31 @@ OPERATION = """  /gemini/image/upscale:
         - bearerAuth: []
 """
 
+PRO_OPTIONS = '''class ProOptions(TypedDict, total=False):
+    """The options of nano-banana-pro: any resolution, no wide ratio."""
+
+    model: Required[Literal["nano-banana-pro"]]
+    """The model."""
+    aspect_ratio: StandardRatio | None
+    """The ratio; None for the server's default."""
+    resolution: Resolution | None
+    """The resolution; None for the server's default."""
+
+
+'''
+IMAGES = "        image_urls: str | Sequence[str],\n"
+CHECK = "        check_images: bool = False,\n"
+OVERLOAD = """    @overload
+    async def {method}(
+        self,
+        prompt: str,
+{images}        *,
+        model: Literal["nano-banana-pro"],
+        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
+        resolution: Resolution | None = None,
+{check}    ) -> AsyncTask: ...
+"""
+
 SENTENCE = {"only support generate 1 image, default is 1": "one image per request, default is 1"}
 
 CHANGES = {
@@ -80,6 +105,7 @@ CHANGES = {
                 'banana-fast"] |': 'banana-fast", "nano-banana-3"] |',
             },
             SUBMITTER: {'banana-fast"] |': 'banana-fast", "nano-banana-3"] |'},
+            "docs/reference.md": {"or `nano-banana-2`": "`nano-banana-2` or `nano-banana-3`"},
         },
     ),
     "new-ratio": Change(
@@ -88,7 +114,10 @@ CHANGES = {
     ),
     "new-resolution": Change(
         {"            - 4K\n": "            - 4K\n            - 8K\n"},
-        {OPTIONS: {'"2K", "4K"]': '"2K", "4K", "8K"]'}},
+        {
+            OPTIONS: {'"2K", "4K"]': '"2K", "4K", "8K"]'},
+            "docs/reference.md": {"`2K` or `4K`": "`2K`, `4K` or `8K`"},
+        },
     ),
     "new-action": Change(
         {"            - generate\n": "            - generate\n            - upscale\n"},
@@ -129,7 +158,27 @@ CHANGES = {
             "nano-banana-2",
         },
         {
-            OPTIONS: {'"nano-banana-fast", "nano-banana-pro", ': '"nano-banana-fast", '},
+            OPTIONS: {
+                '"nano-banana-fast", "nano-banana-pro", ': '"nano-banana-fast", ',
+                PRO_OPTIONS: "",
+            },
+            "wrapper/mountsea_banana/__init__.py": {
+                "        ProOptions,\n": "",
+                '    "ProOptions",\n': "",
+            },
+            "docs/reference.md": {
+                "`nano-banana-fast`, `nano-banana-pro` or `nano-banana-2`": "`nano-banana-fast` or "
+                "`nano-banana-2`",
+                ".. autoclass:: ProOptions()\n   :members:\n   :undoc-members:\n": "",
+            },
+            "docs/getting-started.md": {"`ProOptions` and\n": "and\n"},
+            SUBMITTER: {
+                OVERLOAD.format(method="generate", images="", check=""): "",
+                OVERLOAD.format(method="edit", images=IMAGES, check=CHECK): "",
+            },
+            "docs/rules.md": {
+                "when model is nano-banana-pro or nano-banana-2": "when model is nano-banana-2"
+            },
             RULES: {
                 '("nano-banana-pro", "nano-banana-2")': '("nano-banana-2",)',
                 "when model is nano-banana-pro or nano-banana-2": "when model is nano-banana-2",

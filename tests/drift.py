@@ -112,7 +112,8 @@ def fields(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def values(document: Mapping[str, Any], name: str) -> Iterator[str]:
-    decided, places = DECIDED[name]
+    decided, code = DECIDED[name]
+    places = ", ".join([code, *listing(decided)])
     published = set(properties(document, REQUEST_SCHEMA).get(name, {}).get("enum", []))
     new, removed = sorted(published - decided), sorted(decided - published)
     if new:
@@ -148,13 +149,28 @@ def sentence(document: Mapping[str, Any], rule: _rules.Rule) -> Iterator[str]:
         )
 
 
+def listing(values: set[str]) -> list[str]:
+    """Return the pages with a paragraph that lists values."""
+    return [
+        str(path.relative_to(ROOT))
+        for path in pages()
+        if any(
+            all(f"`{value}`" in paragraph for value in values)
+            for paragraph in path.read_text("utf-8").split("\n\n")
+        )
+    ]
+
+
+def pages() -> list[Path]:
+    return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
 def quoting(sentence: str) -> list[str]:
     """Return the pages and the files of the wrapper that quote a sentence of the vendor."""
-    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
     code = [path for path in ROOT.glob("wrapper/**/*") if path.suffix in (".html", ".py", ".yaml")]
     return [
         str(path.relative_to(ROOT))
-        for path in sorted(pages) + sorted(code)
+        for path in pages() + sorted(code)
         if sentence in _unwrapped(path.read_text("utf-8"))
     ]
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import mountsea_banana
 import pytest
 from mountsea_banana import check_request
 from mountsea_banana.rules import _options, _rules
@@ -21,12 +22,12 @@ ROOT = Path(__file__).parent.parent
 MODELS = (None, *drift.published("model"))
 RATIOS = (None, *drift.published("aspect_ratio"), "7:7")
 RESOLUTIONS = (None, *drift.published("resolution"), "9K")
-HEAD = """from mountsea_banana import (
-    AspectRatio, AsyncNanoBanana, FastOptions, Model, Nano2Options, NanoBanana, ProOptions
-)
+OPTIONS = [name for name in mountsea_banana.__all__ if name.endswith("Options")]
+HEAD = f"""from mountsea_banana import AspectRatio, AsyncNanoBanana, Model, NanoBanana
+from mountsea_banana import {", ".join(OPTIONS)}
 async def calls(
     a: NanoBanana, b: AsyncNanoBanana, model: Model, some: Model | None, ratio: AspectRatio,
-    fast: FastOptions, pro: ProOptions, two: Nano2Options,
+    {", ".join(f"{name.lower()}: {name}" for name in OPTIONS)},
 ) -> None:
 """
 VARIABLES = [
@@ -37,10 +38,8 @@ VARIABLES = [
     'a.edit("x", "https://example.com/a", model=model, resolution=None, check_images=True)',
     'await b.edit("x", ["https://example.com/a"], model=model, resolution=None)',
     'a.generate("x", model="nano-banana-2", aspect_ratio=ratio, resolution=None)',
-    'a.generate("x", **fast)',
-    'a.generate("x", **pro)',
-    'a.generate("x", **two)',
-    'a.edit("x", "https://example.com/a", **fast)',
+    *(f'a.generate("x", **{name.lower()})' for name in OPTIONS),
+    'a.edit("x", "https://example.com/a", **fastoptions)',
 ]
 MISSPELT = [
     "from mountsea_banana import NanoBananna",
