@@ -113,7 +113,8 @@ def fields(document: Mapping[str, Any]) -> Iterator[str]:
 
 def values(document: Mapping[str, Any], name: str) -> Iterator[str]:
     decided, code = DECIDED[name]
-    places = ", ".join([code, *listing(decided)])
+    # Pages that name both actions are mostly about the methods.
+    places = ", ".join([code, *(listing(decided) if name != "action" else ())])
     published = set(properties(document, REQUEST_SCHEMA).get(name, {}).get("enum", []))
     new, removed = sorted(published - decided), sorted(decided - published)
     if new:
