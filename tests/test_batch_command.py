@@ -343,6 +343,7 @@ def test_a_terminal_shows_a_bar_and_a_table(
 def test_a_batch_goes_on_if_its_terminal_is_closed(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # or rich notices, and draws nothing more
     cats(2)
     terminal, end = os.openpty()
     show = Display.show
