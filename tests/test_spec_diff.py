@@ -263,7 +263,7 @@ EDITS: list[tuple[str, Edit, str, str]] = [
     ),
     (
         "a response field gets alternatives",
-        lambda d: field(d, "traceId", "TaskResultDto").update(oneOf=[{}]),
+        lambda d: field(d, "errorMessage", "TaskResultDto").update(oneOf=[{}]),
         "risky",
         "oneOf changed: review it manually",
     ),
