@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench browser build chaos check-api check-generated clean contract demo docs faults format generate help inspector lint mock mutants pin recording servers setup soak spec-diff test typecheck unit update-spec
+.PHONY: bench browser build chaos check-api check-generated clean contract demo docs environments faults format generate help inspector lint mock mutants pin recording rehearse release-check servers setup soak spec-diff test typecheck unit update-spec
 
 PYTHON ?= python3
 VENV := .venv
@@ -68,6 +68,9 @@ servers: $(READY) ## test servers in real frameworks, honest and with mistakes, 
 faults: $(READY) ## try every fault on a submission, with every kind of client, and count the losses
 	@$(RUN) -m tests.faults
 
+environments: $(READY) ## run the tests without colours, behind proxies, as another user and so on [NAMES="no-home …"] [TESTS=tests/test_client.py]
+	@$(RUN) scripts/environments.py $(NAMES) -- $(TESTS)
+
 chaos: $(READY) ## kill batches with a ledger 2 × 200 times, in about 5 minutes, and compare them with the account [KILLS=200]
 	@$(RUN) -m tests.chaos $(KILLS)
 
@@ -82,6 +85,9 @@ update-spec: $(READY) ## update openapi.yaml from the vendor's pages: PAGES="pag
 
 spec-diff: $(READY) ## list the changes to the spec and whether they are breaking [BASE=HEAD] [FORMAT=markdown]
 	@$(RUN) scripts/spec_diff.py $(if $(BASE),--base '$(BASE)') $(if $(FORMAT),--format '$(FORMAT)')
+
+rehearse: $(READY) ## change the spec in ten ways, make the decisions, and run make test, in hours [NAMES="new-model …"]
+	@$(RUN) scripts/rehearse.py $(NAMES)
 
 generate: $(READY) ## regenerate generated_client from openapi.yaml, and the synchronous client
 	@$(RUN) scripts/generate.py
@@ -106,6 +112,9 @@ build: $(READY) ## build the wheel and the sdist in dist/
 
 check-api: $(READY) ## fail if the public API breaks without a major version [AGAINST=v1.0.0]
 	@$(RUN) scripts/check_api.py $(if $(AGAINST),--against '$(AGAINST)')
+
+release-check: $(READY) ## list what is missing for a release [WRITE=1 to bring the repository and install lines into the pages]
+	@$(RUN) scripts/release_check.py $(if $(WRITE),--write)
 
 pin: ## update the versions pinned in requirements-dev.txt (needs uv on PATH)
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras \

@@ -239,7 +239,7 @@ def ms_to_first_request(*arguments: str) -> float:
 def resident_mb() -> float:
     """Return the megabytes of memory that this process has in use; 0 where Linux is not."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     except OSError:
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

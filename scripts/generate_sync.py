@@ -86,7 +86,7 @@ def convert(module: str, source: str) -> str:
             "-",
         ]
         module = subprocess.run(  # noqa: S603
-            ruff, input=module, capture_output=True, text=True, check=True, cwd=ROOT
+            ruff, input=module, capture_output=True, encoding="utf-8", check=True, cwd=ROOT
         ).stdout
     return module
 

@@ -57,7 +57,7 @@ class Worker:
 
     def in_flight(self) -> set[str]:
         """Return the keys of the rows that the process has begun and not ended."""
-        lines = self.journal.read_text().split("\n") if self.journal.exists() else []
+        lines = self.journal.read_text("utf-8").split("\n") if self.journal.exists() else []
         counts = Counter(line.partition(" ")[2] for line in lines)
         return {key for key, count in counts.items() if key and count == 1}
 

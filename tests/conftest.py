@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mountsea_banana.ledger import Ledger
 
 KEY = "test-token"
+OF_THE_SHELL = {"COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "PYTHONWARNINGS"}
 
 
 def error_in_a_forked_child(
@@ -54,9 +55,11 @@ def error_in_a_forked_child(
 @pytest.fixture(scope="session", autouse=True)
 def _no_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        names = ("MOUNTSEA_API_KEY", "MOUNTSEA_BASE_URL", "MOUNTSEA_ALLOW_HTTP", "MOCK_API_KEYS")
-        for name in names:
-            patch.delenv(name, raising=False)
+        for name in list(os.environ):
+            is_ours = name.startswith(("MOUNTSEA_", "MOCK_", "GITHUB_"))
+            if is_ours or name.upper() in OF_THE_SHELL or name.lower().endswith("_proxy"):
+                patch.delenv(name)
+        patch.setenv("TERM", "xterm")
         # Never the ledger or the cache of the person who runs the tests.
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("MOUNTSEA_LEDGER", str(tmp_path_factory.mktemp("ledger") / "ledger.db"))
@@ -169,6 +172,14 @@ def run(
     yield run
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test's output go to what looks like a terminal."""
+    monkeypatch.setenv("COLUMNS", "80")
+    # Of the class, because pytest replaces the streams between a fixture and its test.
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda stream: True)
 
 
 @pytest.fixture

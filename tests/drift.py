@@ -5,13 +5,18 @@ Each check yields one line per decision, which names the change and the code to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
+import yaml
 from mountsea_banana.client import _polling
 from mountsea_banana.contract import METHODS
 from mountsea_banana.rules import _options, _rules
 
+ROOT = Path(__file__).parent.parent
+SPEC = ROOT / "openapi.yaml"
 REQUEST_SCHEMA = "NanoImageDto"
 TASK_SCHEMA = "TaskResultDto"
 
@@ -31,12 +36,27 @@ def literals(hint: Any) -> set[str]:
     return set().union(*(literals(each) for each in get_args(hint)))
 
 
+# The fields that the wrapper reads, and the places that read them. It passes on all others.
+FIELDS = {
+    REQUEST_SCHEMA: (
+        {"action", "aspect_ratio", "image_urls", "model", "num_images", "prompt", "resolution"},
+        "_rules.py, _fields.py, _requests.py and rules.overlay.yaml",
+    ),
+    TASK_SCHEMA: (
+        {"createdAt", "errorCode", "errorMessage", "finishedAt", "result", "status", "traceId"},
+        "_snapshots.py and _responses.py",
+    ),
+}
+
 # For each field with an enum: the values that the code handles, and the places that list them.
 DECIDED = {
-    "action": ({"generate", "edit"}, "the methods of _async_client.py"),
+    "action": (
+        {"generate", "edit"},
+        "the methods of _async_submitter.py, or this table if it is offered by submit alone",
+    ),
     "model": (
         literals(_options.Model),
-        "the types in _options.py, the overloads in _async_client.py, "
+        "the types in _options.py, the overloads in _async_submitter.py, "
         "RESOLUTION_MODELS and WIDE_RATIO_MODELS in _rules.py, and rules.overlay.yaml",
     ),
     "aspect_ratio": (
@@ -48,10 +68,17 @@ DECIDED = {
 }
 
 
+def published(name: str) -> list[str]:
+    """Return the values that openapi.yaml allows for a field of a request."""
+    document = yaml.safe_load(SPEC.read_text("utf-8"))
+    return list(properties(document, REQUEST_SCHEMA)[name]["enum"])
+
+
 def undecided(document: Mapping[str, Any]) -> list[str]:
     """Return every decision that a spec leaves open."""
     return [
         *schemas(document),
+        *fields(document),
         *(line for name in DECIDED for line in values(document, name)),
         *default(document),
         *(line for rule in _rules.RULES for line in sentence(document, rule)),
@@ -74,8 +101,20 @@ def schemas(document: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
+def fields(document: Mapping[str, Any]) -> Iterator[str]:
+    for schema, (names, places) in FIELDS.items():
+        published = properties(document, schema)
+        for name in sorted(names - published.keys() if published else ()):
+            yield (
+                f"openapi.yaml no longer has the field {name}: if it was renamed, read the new "
+                f"name in {places}, and list it in tests/drift.py"
+            )
+
+
 def values(document: Mapping[str, Any], name: str) -> Iterator[str]:
-    decided, places = DECIDED[name]
+    decided, code = DECIDED[name]
+    # Pages that name both actions are mostly about the methods.
+    places = ", ".join([code, *(listing(decided) if name != "action" else ())])
     published = set(properties(document, REQUEST_SCHEMA).get(name, {}).get("enum", []))
     new, removed = sorted(published - decided), sorted(decided - published)
     if new:
@@ -90,7 +129,7 @@ def default(document: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"the default model in openapi.yaml is now {found}: update DEFAULT_MODEL in _rules.py, "
             "rules.overlay.yaml, and the overload without `model` in "
-            "_async_client.py"
+            "_async_submitter.py"
         )
 
 
@@ -107,8 +146,39 @@ def sentence(document: Mapping[str, Any], rule: _rules.Rule) -> Iterator[str]:
     if not any(" ".join(rule.sentence.split()) in each for each in published):
         yield (
             f"openapi.yaml no longer has the sentence {rule.sentence!r}: check whether the rule "
-            f"{rule.id} still applies, and update _rules.py and rules.overlay.yaml"
+            f"{rule.id} still applies, and update {', '.join(quoting(rule.sentence))}"
         )
+
+
+def listing(values: set[str]) -> list[str]:
+    """Return the pages with a paragraph that lists values."""
+    return [
+        str(path.relative_to(ROOT))
+        for path in pages()
+        if any(
+            all(f"`{value}`" in paragraph for value in values)
+            for paragraph in path.read_text("utf-8").split("\n\n")
+        )
+    ]
+
+
+def pages() -> list[Path]:
+    return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def quoting(sentence: str) -> list[str]:
+    """Return the pages and the files of the wrapper that quote a sentence of the vendor."""
+    code = [path for path in ROOT.glob("wrapper/**/*") if path.suffix in (".html", ".py", ".yaml")]
+    return [
+        str(path.relative_to(ROOT))
+        for path in pages() + sorted(code)
+        if sentence in _unwrapped(path.read_text("utf-8"))
+    ]
+
+
+def _unwrapped(text: str) -> str:
+    """Return text without line breaks, also without those between the parts of a string."""
+    return " ".join(re.sub(r'"\s*\n\s*"', "", text).split())
 
 
 def operations(document: Mapping[str, Any]) -> Iterator[str]:

@@ -79,7 +79,9 @@ def usage() -> dict[str, int]:
         if files == before:
             break
         time.sleep(0.05)
-    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    resident = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf(
+        "SC_PAGE_SIZE"
+    )
     threads = threading.active_count()
     return {"threads": threads, "open files": files, "memory in MB": resident // 2**20}
 

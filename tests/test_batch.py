@@ -1017,4 +1017,6 @@ def test_the_contact_sheet_lists_the_first_rows_without_an_image(tmp_path: Path)
 def test_a_batch_without_rows_has_an_empty_contact_sheet(jobs: Batch, tmp_path: Path) -> None:
     assert jobs.run().is_complete
     with batch.rows([]) as rows:
-        assert "<article" not in batch.write_contact_sheet(rows, tmp_path, "none").read_text()
+        assert "<article" not in batch.write_contact_sheet(rows, tmp_path, "none").read_text(
+            "utf-8"
+        )

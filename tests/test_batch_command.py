@@ -108,7 +108,7 @@ def test_a_batch_that_is_run_again_pays_for_nothing(run: Run, banana_server: Moc
 def test_the_rows_can_come_from_stdin(
     run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = io.TextIOWrapper(io.BytesIO(b'{"prompt": "a cat"}\n'))
+    rows = io.TextIOWrapper(io.BytesIO(b'{"prompt": "a cat"}\n'), encoding="utf-8")
     monkeypatch.setattr(sys, "stdin", rows)
     assert run("-", "--ledger", "my.db").code == 0
     assert Path("my.db").exists()
@@ -161,7 +161,7 @@ def test_bad_rows_can_be_skipped_but_the_batch_does_not_succeed(run: Run) -> Non
     result = run("jobs.jsonl", "--skip-invalid")
     assert result.code == 1
     assert "1 done, 1 skipped, 1 charged now" in result.err
-    last = Path("pictures/results.jsonl").read_text().splitlines()[-1]
+    last = Path("pictures/results.jsonl").read_text(encoding="utf-8").splitlines()[-1]
     assert json.loads(last)["error"] == "prompt is required"
 
 
@@ -235,7 +235,7 @@ def test_a_failure_is_shown_and_is_in_the_results(run: Run, banana_server: MockS
     assert result.code == 1
     assert result.err.startswith("failed: cat-1 (line 1): task ")
     assert "1 done, 1 failed, 2 charged now" in result.err
-    assert "1 without an image" in Path("pictures/index.html").read_text()
+    assert "1 without an image" in Path("pictures/index.html").read_text(encoding="utf-8")
 
 
 def test_rows_in_doubt_are_named_and_outrank_failures(run: Run, banana_server: MockServer) -> None:
@@ -266,7 +266,7 @@ def test_a_task_that_the_ledger_could_not_record_is_kept_by_later_runs(
         result = run("jobs.jsonl")
         assert result.code == 4
         assert "could not record are in pictures/unrecorded.jsonl" in result.err
-    (line,) = Path("pictures/unrecorded.jsonl").read_text().splitlines()
+    (line,) = Path("pictures/unrecorded.jsonl").read_text("utf-8").splitlines()
     assert json.loads(line) == {"key": "cat-1", "task_id": task_id}
 
 
@@ -287,7 +287,7 @@ def test_tasks_that_are_not_recorded_are_named_and_kept_however_the_batch_ends(
     task_id = banana_server._api.tasks.all()[0].id
     assert result.code == 130
     assert f"unrecorded: cat-1: task {task_id}\n" in result.err
-    assert json.loads(Path("pictures/unrecorded.jsonl").read_text())["task_id"] == task_id
+    assert json.loads(Path("pictures/unrecorded.jsonl").read_text("utf-8"))["task_id"] == task_id
 
 
 def test_tasks_that_cannot_be_kept_are_named(
@@ -372,10 +372,9 @@ def test_ctrl_c_outranks_rows_in_doubt(
 
 
 def test_a_terminal_shows_a_bar_and_a_table(
-    run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+    run: Run, terminal: None, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("NO_COLOR", "1")):
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NO_COLOR", "1")
     cats(2)
     banana_server.next_task(Plan(ends_as="failed"))
     result = run("jobs.jsonl", "--concurrency", "1")
@@ -390,8 +389,7 @@ def test_a_terminal_shows_a_bar_and_a_table(
 def test_a_batch_goes_on_if_its_terminal_is_closed(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm")):
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # or rich notices, and draws nothing more
     cats(2)
     terminal, end = os.openpty()
     show = Display.show
@@ -478,7 +476,7 @@ def test_a_batch_does_not_replace_the_file_of_another_program(
     result = run(rows, "--output", "pictures")
     assert result.code == 2
     assert "is not from a batch: pass another folder" in result.err
-    assert Path("pictures", name).read_text() == content
+    assert Path("pictures", name).read_text(encoding="utf-8") == content
     assert banana_server.charged == 0
 
 
@@ -504,7 +502,7 @@ def test_a_batch_that_cannot_write_to_stdout_says_so(
     run: Run, monkeypatch: pytest.MonkeyPatch, options: list[str]
 ) -> None:
     cats(1)
-    with monkeypatch.context() as patch, Path("/dev/full").open("w") as full:
+    with monkeypatch.context() as patch, Path("/dev/full").open("w", encoding="utf-8") as full:
         patch.setattr("sys.stdout", full)
         result = run("jobs.jsonl", "--output", "pictures", *options)
     assert result.code == 1
@@ -518,9 +516,9 @@ def test_a_batch_does_not_replace_its_own_rows(
 ) -> None:
     cats(1)
     file = Path("jobs.jsonl").rename(name)
-    before = file.read_text()
+    before = file.read_text("utf-8")
     result = run(name, "--output", ".")
-    assert (result.code, file.read_text(), banana_server.charged) == (2, before, 0)
+    assert (result.code, file.read_text("utf-8"), banana_server.charged) == (2, before, 0)
     assert "would replace its own rows" in result.err
 
 

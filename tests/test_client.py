@@ -55,7 +55,7 @@ def test_the_request_body_contains_only_the_fields_that_were_passed(
     banana.generate("a cat", model=None)
     banana.edit("red", "https://example.com/a.png", aspect_ratio="1:1")
     banana.edit("red", ("https://example.com/a.png", "https://example.com/b.png"))
-    banana.submit(NanoImageDto("dto", "generate", num_images=UNSET, model="nano-banana-pro"))
+    banana.submit(NanoImageDto("dto", "generate", num_images=UNSET, model="nano-banana-2"))
     assert banana_server.submissions == [
         {"action": "generate", "prompt": "a cat"},
         {
@@ -69,7 +69,7 @@ def test_the_request_body_contains_only_the_fields_that_were_passed(
             "prompt": "red",
             "image_urls": ["https://example.com/a.png", "https://example.com/b.png"],
         },
-        {"action": "generate", "prompt": "dto", "model": "nano-banana-pro"},
+        {"action": "generate", "prompt": "dto", "model": "nano-banana-2"},
     ]
 
 

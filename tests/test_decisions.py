@@ -45,7 +45,9 @@ from mountsea_banana import (
 )
 from mountsea_banana.cli._outputs import obstacle
 from mountsea_banana.client import _responses, _threads
+from mountsea_banana.rules import _rules
 
+from tests import drift
 from tests.conftest import KEY
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -1793,6 +1795,11 @@ def test_every_field_that_cannot_be_sent_is_reported() -> None:
     assert found == [("type", "prompt"), ("type", "model"), ("type", "5")]
 
 
+WITH_RESOLUTION = " and ".join(_rules.RESOLUTION_MODELS)
+ACTIONS = ", ".join(sorted(drift.published("action")))
+RESOLUTIONS = ", ".join(sorted(drift.published("resolution")))
+
+
 @pytest.mark.parametrize(
     ("changes", "violations"),
     [
@@ -1804,7 +1811,7 @@ def test_every_field_that_cannot_be_sent_is_reported() -> None:
         ({"image_urls": []}, []),
         ({"image_urls": ["https://a/b"]}, []),
         ({"action": "edit", "image_urls": ["https://a/b"]}, []),
-        ({"model": "nano-banana-pro", "resolution": "4K"}, []),
+        *(({"model": model, "resolution": "4K"}, []) for model in _rules.RESOLUTION_MODELS),
         ({"model": "nano-banana-2", "resolution": "1K", "aspect_ratio": "1:8"}, []),
         ({"aspect_ratio": "21:9"}, []),
         (
@@ -1824,7 +1831,7 @@ def test_every_field_that_cannot_be_sent_is_reported() -> None:
                 (
                     "resolution-needs-pro-or-2",
                     "resolution",
-                    "resolution works only with nano-banana-pro and nano-banana-2, but the model "
+                    f"resolution works only with {WITH_RESOLUTION}, but the model "
                     "is 'nano-banana-fast': choose one of those models, or omit the resolution",
                 )
             ],
@@ -1835,20 +1842,20 @@ def test_every_field_that_cannot_be_sent_is_reported() -> None:
                 (
                     "resolution-needs-pro-or-2",
                     "resolution",
-                    "resolution works only with nano-banana-pro and nano-banana-2, but the model "
+                    f"resolution works only with {WITH_RESOLUTION}, but the model "
                     "is nano-banana-fast (the default): choose one of those models, or omit the "
                     "resolution",
                 )
             ],
         ),
         (
-            {"model": "nano-banana-pro", "aspect_ratio": "8:1"},
+            {"model": "nano-banana-fast", "aspect_ratio": "8:1"},
             [
                 (
                     "wide-ratio-needs-2",
                     "aspect_ratio",
                     "aspect_ratio 8:1 works only with nano-banana-2, but the model is "
-                    "'nano-banana-pro': choose that model, or another ratio",
+                    "'nano-banana-fast': choose that model, or another ratio",
                 )
             ],
         ),
@@ -1907,12 +1914,12 @@ def test_every_field_that_cannot_be_sent_is_reported() -> None:
         ({"prompt": None}, [("type", "prompt", "prompt must be a string, not None")]),
         (
             {"action": "make"},
-            [("value", "action", "action is 'make': choose one of edit, generate")],
+            [("value", "action", f"action is 'make': choose one of {ACTIONS}")],
         ),
-        ({"action": 5}, [("type", "action", "action is 5: choose one of edit, generate")]),
+        ({"action": 5}, [("type", "action", f"action is 5: choose one of {ACTIONS}")]),
         (
             {"resolution": None, "model": "nano-banana-2"},
-            [("type", "resolution", "resolution is None: choose one of 1K, 2K, 4K")],
+            [("type", "resolution", f"resolution is None: choose one of {RESOLUTIONS}")],
         ),
         ({5: "x"}, [("type", "5", "5 is used as a field's name, but names must be strings")]),
         (
@@ -2024,7 +2031,7 @@ def test_a_violation_is_described_with_the_name_that_is_passed(name: str, shown:
 
 
 class Model(StrEnum):
-    PRO = "nano-banana-pro"
+    TWO = "nano-banana-2"
 
 
 class Changing(Mapping[str, object]):
@@ -2052,7 +2059,7 @@ def test_a_request_is_read_only_once_so_that_what_was_checked_is_sent(
 
 
 def dto() -> NanoImageDto:
-    request = NanoImageDto("a cat", "generate", model="nano-banana-pro")
+    request = NanoImageDto("a cat", "generate", model="nano-banana-2")
     request["seed"] = {"é": [1.0]}
     return request
 
@@ -2079,14 +2086,14 @@ def dto() -> NanoImageDto:
             '{"prompt": "", "action": "generate", "more": [0.1, 1e+22, -0.0, {"5": 5, "null": 1}]}',
         ),
         (
-            {"prompt": "", "action": "edit", "image_urls": ("https://a/b",), "model": Model.PRO},
+            {"prompt": "", "action": "edit", "image_urls": ("https://a/b",), "model": Model.TWO},
             '{"prompt": "", "action": "edit", "image_urls": ["https://a/b"], '
-            '"model": "nano-banana-pro"}',
+            '"model": "nano-banana-2"}',
         ),
         (
             dto(),
             '{"seed": {"é": [1.0]}, "prompt": "a cat", "action": "generate", "num_images": 1.0, '
-            '"model": "nano-banana-pro"}',
+            '"model": "nano-banana-2"}',
         ),
     ],
     ids=["text", "escapes", "nested", "numbers", "tuple and enum", "DTO"],

@@ -93,7 +93,9 @@ def test_every_block_is_in_a_language_that_is_run_or_only_shown(page: Path) -> N
 def test_python_blocks_run(block: str, pytester: pytest.Pytester) -> None:
     if name := re.match(r"# (test_\w+)\.py\n", block):
         pytester.makepyfile(**{name[1]: block})
-        outcomes = pytester.runpytest_subprocess("-p", "no:schemathesis").parseoutcomes()
+        outcomes = pytester.runpytest_subprocess(
+            "-pno:schemathesis", "-pno:hypothesispytest"
+        ).parseoutcomes()
         assert outcomes.keys() == {"passed"}
     else:
         exec(compile(block, "block", "exec"), {"__name__": "__main__"})
@@ -118,7 +120,7 @@ def test_shell_blocks_run(block: str, banana_server: MockServer, tmp_path: Path)
         finally:
             with contextlib.suppress(ProcessLookupError):  # no process is left
                 os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, output.read_text()
+    assert process.returncode == 0, output.read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +141,9 @@ def test_the_site_builds_without_warnings_and_lists_every_public_name(site: Path
 
 def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
     for page in site.glob("*.html"):
-        loaded = re.findall(r"<(?:script|img|link)[^>]*(?:src|href)=\"(\S+)\"", page.read_text())
+        loaded = re.findall(
+            r"<(?:script|img|link)[^>]*(?:src|href)=\"(\S+)\"", page.read_text("utf-8")
+        )
         assert [each for each in loaded if "//" in each] == []
 
 

@@ -6,8 +6,7 @@ The failure lists the decisions to make. `pytest -k drift` runs these tests alon
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
-from typing import get_type_hints
+from typing import get_type_hints, is_typeddict
 
 import pytest
 import yaml
@@ -17,15 +16,14 @@ from mountsea_banana.rules import _options, _rules
 
 from tests import drift
 
-SPEC = Path(__file__).parent.parent / "openapi.yaml"
-DOCUMENT = yaml.safe_load(SPEC.read_text("utf-8"))
+DOCUMENT = yaml.safe_load(drift.SPEC.read_text("utf-8"))
 PROPERTIES = drift.properties(DOCUMENT, drift.REQUEST_SCHEMA)
 
 OPTIONS = {
-    None: _options.FastOptions,
-    "nano-banana-fast": _options.FastOptions,
-    "nano-banana-pro": _options.ProOptions,
-    "nano-banana-2": _options.Nano2Options,
+    model: options
+    for options in vars(_options).values()
+    if is_typeddict(options)
+    for model in drift.literals(get_type_hints(options)["model"])
 }
 
 
@@ -37,6 +35,10 @@ def assert_none(decisions: Iterable[str]) -> None:
 
 def test_drift_the_spec_has_the_schemas_that_the_rules_use() -> None:
     assert_none(drift.schemas(DOCUMENT))
+
+
+def test_drift_the_spec_has_the_fields_that_the_wrapper_reads() -> None:
+    assert_none(drift.fields(DOCUMENT))
 
 
 @pytest.mark.parametrize("name", drift.DECIDED)
@@ -61,7 +63,7 @@ def test_drift_a_rule_quotes_a_sentence_in_the_spec(rule: _rules.Rule) -> None:
 
 def test_drift_the_wrapper_and_the_overlay_have_the_same_rules() -> None:
     assert [(r.id, r.sentence) for r in _rules.RULES] == [
-        (r.id, r.sentence) for r in Contract.load(SPEC).rules
+        (r.id, r.sentence) for r in Contract.load(drift.SPEC).rules
     ]
 
 
@@ -87,9 +89,10 @@ def test_drift_every_status_is_open_or_final() -> None:
     assert_none(drift.statuses(DOCUMENT))
 
 
-@pytest.mark.parametrize("model", OPTIONS)
+@pytest.mark.parametrize("model", [None, *drift.published("model")])
 def test_drift_the_types_offer_exactly_what_the_rules_allow(model: str | None) -> None:
-    hints = get_type_hints(OPTIONS[model])
+    assert (model or _rules.DEFAULT_MODEL) in OPTIONS, f"add {model} to an options type"
+    hints = get_type_hints(OPTIONS[model or _rules.DEFAULT_MODEL])
     named = {"model": model} if model else {}
     for name in ("aspect_ratio", "resolution"):
         allowed = {

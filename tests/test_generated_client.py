@@ -56,14 +56,14 @@ def test_the_check_names_every_file_that_differs(project: Path) -> None:
 
 def test_a_changed_spec_fails_the_check_until_the_client_is_regenerated(project: Path) -> None:
     spec = project / "openapi.yaml"
-    spec.write_text(spec.read_text().replace("- 4K", "- 4K\n            - 8K"))
+    spec.write_text(spec.read_text("utf-8").replace("- 4K", "- 4K\n            - 9K"))
     assert run(project, "--check").returncode == 1
     generated = run(project)
     assert generated.returncode == 0
-    assert "compatible: POST /gemini/image/generate request.resolution: value 8K added" in (
+    assert "compatible: POST /gemini/image/generate request.resolution: value 9K added" in (
         generated.stdout
     )
-    assert b'"8K"' in tree(project)["mountsea_api/models/nano_image_dto_resolution.py"]
+    assert b'"9K"' in tree(project)["mountsea_api/models/nano_image_dto_resolution.py"]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_invalid_input_leaves_the_client_unchanged_and_prints_the_reason(
     project: Path, name: str, old: str, new: str, message: str
 ) -> None:
     path = project / name
-    path.write_text(path.read_text().replace(old, new))
+    path.write_text(path.read_text("utf-8").replace(old, new))
     before = tree(project)
     ran = run(project)
     assert ran.returncode == 2
@@ -102,7 +102,7 @@ def test_the_synchronous_client_is_what_the_asynchronous_one_generates(
     monkeypatch.setattr(generate_sync, "ROOT", tmp_path)
     assert generate_sync.main(["--check"]) == 0
     edited = package / "client" / "_tasks.py"
-    edited.write_text(edited.read_text() + "\n")
+    edited.write_text(edited.read_text("utf-8") + "\n")
     assert generate_sync.main(["--check"]) == 1
     assert "client/_tasks.py doesn't match its source" in capsys.readouterr().out
     assert generate_sync.main([]) == 0

@@ -430,11 +430,15 @@ def test_list_shows_the_last_ten_pictures_or_all(run: Run, ledger_file: Path) ->
 
 
 def test_on_a_terminal_every_line_fits(
-    run: Run, in_doubt: str, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    in_doubt: str,
+    banana_server: MockServer,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     prompt = "a [bold]cat\x1b[2J " + "very " * 20
     run("generate", prompt, "-o", "cat.png", url=banana_server.url)
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    request.getfixturevalue("terminal")
     monkeypatch.setenv("COLUMNS", "40")
     shown = re.sub(r"\x1b\[[\d;]*m", "", run("list").out)
     assert max(len(line) for line in shown.splitlines()) <= 40
@@ -448,22 +452,18 @@ def test_on_a_terminal_every_line_fits(
 
 
 def test_the_terminal_shows_when_a_submission_without_an_outcome_is_in_doubt(
-    run: Run, in_doubt: str, ledger_file: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, in_doubt: str, ledger_file: Path, terminal: None
 ) -> None:
     with sqlite3.connect(ledger_file) as connection:
         connection.execute("UPDATE submissions SET state = 'claimed', ends_at = ends_at + 36000")
     connection.close()
-    monkeypatch.setenv("FORCE_COLOR", "1")
     pattern = r"  in doubt from \d\d:\d\d:\d\d if its command no longer runs\n"
     assert re.search(pattern, run("ledger").out)
 
 
-def test_the_terminal_shows_when_a_key_can_be_released(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_terminal_shows_when_a_key_can_be_released(run: Run, terminal: None) -> None:
     with FaultServer(LOST) as server:
         run("generate", "a cat", url=server.url)
-    monkeypatch.setenv("FORCE_COLOR", "1")
     assert re.search(r"  can be released from \d\d:\d\d:\d\d\n", run("ledger").out)
 
 

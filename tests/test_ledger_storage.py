@@ -188,7 +188,7 @@ def test_a_submission_costs_two_writes_to_the_disk(tmp_path: Path) -> None:
         if "ptrace" in done.stderr:
             pytest.skip("strace may not trace here")
         assert done.returncode == 0, done.stderr
-        return report.read_text().count("sync(")
+        return report.read_text("utf-8").count("sync(")
 
     assert syncs(11) - syncs(1) == 2 * 10
 
@@ -341,7 +341,7 @@ def test_a_path_that_cannot_be_a_ledger_is_named(tmp_path: Path, name: str) -> N
 FULL_DISK = """
 import os, resource, sys
 import httpx
-from mountsea_banana import NanoBanana
+from mountsea_banana import InstantClock, NanoBanana
 from mountsea_banana.ledger import Ledger, LedgerError
 path, moment = sys.argv[1:]
 posts = 0
@@ -359,7 +359,7 @@ def handle(request):
 
 with (
     httpx.Client(transport=httpx.MockTransport(handle)) as http,
-    NanoBanana("key", http_client=http) as banana,
+    NanoBanana("key", http_client=http, clock=InstantClock()) as banana,
     Ledger(path) as ledger,
 ):
     if moment == "before":

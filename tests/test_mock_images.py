@@ -76,7 +76,7 @@ CHARS 3"""
         f"BBX {size // 4 * 4} {height} 0 0\nBITMAP\n" + f"{row}\n" * height + "ENDCHAR"
         for code, height in ((0, 1), (ord("🐱"), size), (ord("🐶"), size // 2))
     ]
-    path.write_text("\n".join([head, *glyphs, "ENDFONT", ""]))
+    path.write_text("\n".join([head, *glyphs, "ENDFONT", ""]), encoding="utf-8")
 
 
 def draw(prompt: str, width: int = 400, height: int = 300, **options: Any) -> Image.Image:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from mountsea_banana import __version__
 
+from scripts import release_check
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -20,6 +22,33 @@ def test_the_changelog_starts_with_this_version_or_unreleased_changes() -> None:
     released = [heading for heading in headings if heading != "[Unreleased]"]
     assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", each) for each in released)
     assert headings[0] == "[Unreleased]" or headings[0].startswith(f"[{__version__}] - ")
+
+
+def test_the_pages_have_the_repository_and_the_install_lines_of_the_settings() -> None:
+    for page in release_check.pages():
+        assert page.read_text("utf-8") == release_check.updated(page)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("pip install .          # all", "pip install mountsea-banana          # all"),
+        ("`pip install '.[cli]'`.", "`pip install 'mountsea-banana[cli]'`."),
+        (
+            "- pip install 'mountsea-banana[mock] @ git+https://github.com/me/mountsea-banana'\n",
+            "- pip install 'mountsea-banana[mock]'\n",
+        ),
+        ("uses: me/mountsea-banana/.github", "uses: you/mountsea-banana/.github"),
+        ("a file in ~/share/mountsea-banana", "a file in ~/share/mountsea-banana"),
+    ],
+)
+def test_a_release_changes_every_install_line_and_url(
+    before: str, after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"repository": "you/mountsea-banana", "on-index": True}
+    monkeypatch.setattr(release_check, "settings", lambda: settings)
+    (tmp_path / "page.md").write_text(f"x {before}", "utf-8")
+    assert release_check.updated(tmp_path / "page.md") == f"x {after}"
 
 
 @pytest.fixture(scope="module")

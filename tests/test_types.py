@@ -9,22 +9,25 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import mountsea_banana
 import pytest
 from mountsea_banana import check_request
-from mountsea_banana.rules import _options
+from mountsea_banana.rules import _options, _rules
+
+from tests import drift
 
 Errors = Mapping[str, str]
 
 ROOT = Path(__file__).parent.parent
-MODELS = (None, "nano-banana-fast", "nano-banana-pro", "nano-banana-2")
-RATIOS = [None, *"21:9 1:1 4:3 3:2 2:3 5:4 4:5 3:4 16:9 9:16 1:4 4:1 1:8 8:1".split(), "7:7"]  # noqa: SIM905
-RESOLUTIONS = (None, "1K", "2K", "4K", "8K")
-HEAD = """from mountsea_banana import (
-    AspectRatio, AsyncNanoBanana, FastOptions, Model, Nano2Options, NanoBanana, ProOptions
-)
+MODELS = (None, *drift.published("model"))
+RATIOS = (None, *drift.published("aspect_ratio"), "7:7")
+RESOLUTIONS = (None, *drift.published("resolution"), "9K")
+OPTIONS = [name for name in mountsea_banana.__all__ if name.endswith("Options")]
+HEAD = f"""from mountsea_banana import AspectRatio, AsyncNanoBanana, Model, NanoBanana
+from mountsea_banana import {", ".join(OPTIONS)}
 async def calls(
     a: NanoBanana, b: AsyncNanoBanana, model: Model, some: Model | None, ratio: AspectRatio,
-    fast: FastOptions, pro: ProOptions, two: Nano2Options,
+    {", ".join(f"{name.lower()}: {name}" for name in OPTIONS)},
 ) -> None:
 """
 VARIABLES = [
@@ -35,10 +38,8 @@ VARIABLES = [
     'a.edit("x", "https://example.com/a", model=model, resolution=None, check_images=True)',
     'await b.edit("x", ["https://example.com/a"], model=model, resolution=None)',
     'a.generate("x", model="nano-banana-2", aspect_ratio=ratio, resolution=None)',
-    'a.generate("x", **fast)',
-    'a.generate("x", **pro)',
-    'a.generate("x", **two)',
-    'a.edit("x", "https://example.com/a", **fast)',
+    *(f'a.generate("x", **{name.lower()})' for name in OPTIONS),
+    'a.edit("x", "https://example.com/a", **fastoptions)',
 ]
 MISSPELT = [
     "from mountsea_banana import NanoBananna",
@@ -53,7 +54,11 @@ RULES = {
     "a.generate('x', model='nano-banana-fast', resolution='2K')": "ResolutionNeedsProOr2",
     "await b.edit('x', 'https://example.com/a', resolution='2K')": "ResolutionNeedsProOr2",
     "a.generate('x', aspect_ratio='1:8')": "WideRatioNeeds2",
-    "a.generate('x', model='nano-banana-pro', aspect_ratio='1:8')": "WideRatioNeeds2",
+    **{
+        f"a.generate('x', model='{model}', aspect_ratio='1:8')": "WideRatioNeeds2"
+        for model in drift.published("model")
+        if model not in _rules.WIDE_RATIO_MODELS
+    },
 }
 
 

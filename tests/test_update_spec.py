@@ -16,7 +16,8 @@ from scripts import update_spec
 
 ROOT = Path(__file__).parent.parent
 
-SPEC = (ROOT / "openapi.yaml").read_text("utf-8")
+# A spec that the vendor has once published, so that its next one changes no test.
+SPEC = (ROOT / "tests/published.openapi.yaml").read_text("utf-8")
 SUBMIT, RESULT = "/gemini/image/generate", "/gemini/task/result"
 
 
@@ -177,12 +178,12 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
 def test_an_unusable_page_leaves_the_spec_unchanged(
     update: Update, pages: list[str], message: str
 ) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     status, output, spec = update(*pages)
     assert (status, spec) == (1, SPEC)
     assert message in output
     assert output.count("\n") == 2
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_an_unreadable_page_prints_one_line(

@@ -45,5 +45,5 @@ def test_a_damaged_file_is_replaced(folder: Path, content: str) -> None:
 
 
 def test_a_folder_that_cannot_be_written_does_no_harm(folder: Path) -> None:
-    folder.write_text("a file")
+    folder.write_text("a file", encoding="utf-8")
     assert cached(lambda: [1]) == cached(lambda: [1]) == [1]

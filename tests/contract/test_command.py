@@ -68,7 +68,7 @@ def test_the_mock_conforms_to_the_contract(
     suite = ET.parse(tmp_path / "junit.xml").getroot()
     assert suite.get("failures") == "0"
     assert int(suite.get("tests", "0")) > 10
-    page = (tmp_path / "index.html").read_text()
+    page = (tmp_path / "index.html").read_text("utf-8")
     assert '<h1 class="pass">' in page
     assert page.count('class="accepted"') == 2 * (11 + 11 + 4 * 11 + 4 * 15)
     assert 'class="wrong"' not in page
@@ -94,7 +94,7 @@ def test_a_violated_rule_is_shown_with_its_sentence_and_a_command_that_repeats_t
     suite = ET.parse(tmp_path / "junit.xml").getroot()
     assert suite.get("failures") == "1"
     assert "curl" in (suite.findtext(".//failure") or "")
-    page = (tmp_path / "index.html").read_text()
+    page = (tmp_path / "index.html").read_text("utf-8")
     assert 0 < page.count('class="wrong"') < 8
     assert "test-token" not in page
 
@@ -612,7 +612,7 @@ def test_the_keys_are_in_no_report_even_if_the_server_echoes_them(
 ) -> None:
     with server_of("echoes the key") as server:
         assert run(tmp_path, "--base-url", server.url) == 1
-    reports = [path.read_text() for path in tmp_path.iterdir()] + [capsys.readouterr().out]
+    reports = [path.read_text("utf-8") for path in tmp_path.iterdir()] + [capsys.readouterr().out]
     assert any("{key}" in report for report in reports)
     for secret in ("test-token", "other-token", "test-toke", "TEST-TOKEN"):
         assert not any(secret in report for report in reports)
@@ -623,7 +623,7 @@ def test_failing_exchanges_are_written_as_har(
 ) -> None:
     with server_of("accepts any model") as server:
         run(tmp_path, "--base-url", server.url)
-    entries = json.loads((tmp_path / "failures.har").read_text())["log"]["entries"]
+    entries = json.loads((tmp_path / "failures.har").read_text("utf-8"))["log"]["entries"]
     assert entries[0]["request"]["url"] == f"{server.url}/gemini/image/generate"
     assert {"name": "Authorization", "value": "Bearer {key}"} in entries[0]["request"]["headers"]
     assert entries[0]["response"]["status"] == 201
@@ -650,7 +650,7 @@ def test_github_gets_a_summary_and_annotations(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
     with server_of("accepts any model") as server:
         run(tmp_path, "--base-url", server.url, "--budget", "3")
-    summary = page.read_text()
+    summary = page.read_text("utf-8")
     assert "#### Violations\n\n- POST /gemini/image/generate accepts" in summary
     assert "#### Not tested" in summary
     output = capsys.readouterr().out
@@ -683,8 +683,10 @@ def test_a_passed_run_has_a_short_summary(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
     with MockServer() as server:
         assert run(tmp_path, "--base-url", server.url) == 0
-    assert page.read_text().startswith("### Contract tests: the server conforms to the contract")
-    assert "####" not in page.read_text()
+    assert page.read_text("utf-8").startswith(
+        "### Contract tests: the server conforms to the contract"
+    )
+    assert "####" not in page.read_text("utf-8")
 
 
 def test_a_rejection_with_another_4xx_status_is_only_a_warning() -> None:

@@ -82,7 +82,7 @@ PATHS = {
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    document = yaml.safe_load((ROOT / "openapi.yaml").read_text())
+    document = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
     document["paths"].update(PATHS)
     path = tmp_path_factory.mktemp("spec") / "openapi.yaml"
     path.write_text(yaml.safe_dump(document))

@@ -501,8 +501,10 @@ def _show_rules() -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
+    from ._screen import is_terminal
+
     console = Console()
-    if not console.is_terminal:
+    if not is_terminal(console):
         for rule in _rules.RULES:
             click.echo(f"{rule.id}\t{rule.sentence}")
         return

@@ -197,12 +197,13 @@ def _show(entries: Sequence[Entry], explain: Callable[[Entry], Sequence[str]]) -
     from rich.padding import Padding
     from rich.text import Text
 
-    from ._screen import printable
+    from ._screen import is_terminal, printable
 
     console = Console(highlight=False)
+    on_terminal = is_terminal(console)
     for entry in entries:
         prompt = printable(str(entry.request.get("prompt", "")))
-        if console.is_terminal:
+        if on_terminal:
             console.print(_heading(entry))
             when = f"{entry.claimed_at.astimezone():%Y-%m-%d %H:%M}"
             line = Text(f"{when}  {prompt}", no_wrap=True, overflow="ellipsis")

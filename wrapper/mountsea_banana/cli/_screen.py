@@ -34,8 +34,9 @@ class Screen:
     def __init__(self, *, is_quiet: bool = False, is_silent: bool = False) -> None:
         self._is_quiet = is_quiet
         self._console = _Stderr(stderr=True, highlight=False, quiet=is_silent)
+        self._is_terminal = is_terminal(self._console)
         self._has_spinner = (
-            self._console.is_terminal and not self._console.is_dumb_terminal and not is_quiet
+            self._is_terminal and not self._console.is_dumb_terminal and not is_quiet
         )
         self._progress: Progress | None = None
         self._status = ""
@@ -60,7 +61,7 @@ class Screen:
         self._print(Text(printable(text)))
 
     def _print(self, line: Text) -> None:
-        self._write(line, is_whole=not self._console.is_terminal)
+        self._write(line, is_whole=not self._is_terminal)
 
     def command(self, words: Sequence[str]) -> None:
         """Print a command on one line, so that it can be copied."""
@@ -151,6 +152,11 @@ class Screen:
             self._console.print(line, soft_wrap=is_whole)
         except OSError:
             discard(sys.stderr)
+
+
+def is_terminal(console: Console) -> bool:
+    """Return whether a console prints to a terminal; FORCE_COLOR asks for colours in a pipe."""
+    return console.is_terminal and console.file.isatty()
 
 
 def stop(progress: Progress) -> None:
