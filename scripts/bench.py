@@ -117,10 +117,16 @@ def loopback() -> Row:
         measure.mock() as url,
         httpx.Client(headers=HEADERS) as http,
         NanoBanana(KEY, base_url=url) as banana,
+        measure.waiting_thread() as hand_over,
     ):
+
+        def post() -> object:
+            return http.post(url + PATH, json=BODY).json()
+
         sides = {
-            "bare httpx": lambda: http.post(url + PATH, json=BODY).json(),
+            "bare httpx": post,
             "NanoBanana": lambda: banana.submit(BODY),
+            "bare httpx in a waiting thread": lambda: hand_over(post),
         }
         samples = alternate({n: per_call(call, 10) for n, call in sides.items()}, rounds=200)
     return Row("A submission to the mock, synchronous", "µs", samples)
