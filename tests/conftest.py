@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from mountsea_banana import Clock, ConfigurationError, InstantClock
+from mountsea_banana._shared.signals import ENDING
 from mountsea_banana.cli import main
 
 if TYPE_CHECKING:
-    from mountsea_banana.mock import MockServer
-
-if TYPE_CHECKING:
     from mountsea_banana.ledger import Ledger
+    from mountsea_banana.mock import MockServer
 
 KEY = "test-token"
 OF_THE_SHELL = {"COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "PYTHONWARNINGS"}
@@ -68,7 +67,10 @@ def _no_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _interrupts() -> None:
-    # Processes that a shell starts in the background ignore Ctrl-C, and so do their children.
+    # Processes that a shell starts in the background ignore Ctrl-C or the end of the terminal, and
+    # so do their children.
+    for each in ENDING:
+        signal.signal(each, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -42,6 +42,7 @@ from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer, Plan
 
 from .conftest import KEY
+from .ledgers import end_claims
 
 Respond = Callable[[httpx.Request], Awaitable[httpx.Response | None]]
 
@@ -419,6 +420,26 @@ def test_a_task_that_the_ledger_cannot_record_is_recorded_at_the_end(
     )
     assert jobs.run(*cats(2)).is_complete
     assert jobs.server.charged == 2
+
+
+def test_tasks_that_an_earlier_batch_could_not_record_do_not_count(
+    jobs: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(store: Store, entry: Entry, task_id: str) -> None:
+        store.unrecorded[entry.claim] = entry, task_id
+        raise LedgerError("the server is gone")
+
+    with Ledger(jobs.folder / "ledger.db") as ledger:
+        charged = []
+        for _ in range(2):
+            with monkeypatch.context() as patch, batch.rows(cats(1)) as rows:
+                patch.setattr(Store, "accept", fail)
+                client = jobs.client()
+                report = batch.run(rows, ledger=ledger, output=jobs.output, client=client)
+                charged.append(report.charged)
+            end_claims(str(jobs.folder / "ledger.db"))
+    assert charged == [1, 0]
+    assert jobs.server.charged == 1
 
 
 def test_the_second_ctrl_c_does_not_lose_a_task_that_is_not_recorded_yet(
@@ -821,6 +842,22 @@ def test_ctrl_c_ends_a_pause(jobs: Batch) -> None:
 
     report = jobs.run(*cats(2), concurrency=1, respond=refuse, on_event=stop)
     assert (report.states, report.is_interrupted) == ({"not started": 2}, True)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows does not signal it")
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, "SIGHUP"])
+def test_a_closed_terminal_is_never_the_second_ctrl_c(jobs: Batch, first: Any) -> None:
+    """The shell and the system both signal it, and submissions must still get their ids."""
+    number = getattr(signal, first) if isinstance(first, str) else first
+
+    async def close_the_terminal(_: httpx.Request) -> None:
+        for each in (number, signal.SIGHUP, signal.SIGHUP):
+            signal.raise_signal(each)
+            await asyncio.sleep(0)
+
+    report = jobs.run(*cats(3), concurrency=1, respond=close_the_terminal)
+    assert report.is_interrupted
+    assert report.states == {"running": 1, "not started": 2}
 
 
 def test_a_batch_leaves_the_signals_as_they_were(jobs: Batch) -> None:

@@ -958,7 +958,15 @@ def test_a_response_without_a_readable_id_is_kept_in_full(
     assert caught.value.body == httpx.Response(200, json=body).text
 
 
-ENVELOPES = [{}, {"code": 200}, {"status": "success"}, {"status": 200}, {"taskId": None}]
+ENVELOPES: list[dict[str, object]] = [
+    {},
+    {"code": 200},
+    {"status": "success"},
+    {"status": 200},
+    {"taskId": None},
+    {"taskId": ""},
+    {"taskId": 0},
+]
 
 
 @pytest.mark.parametrize("envelope", ENVELOPES)
@@ -1001,14 +1009,15 @@ def test_a_submission_that_is_refused_but_has_a_task_is_not_sent_again(
     assert len(web.requests) == 1
 
 
+@pytest.mark.parametrize("place", ["log", "submitted_task_id"])
 def test_an_error_of_a_signal_handler_does_not_lose_a_new_task(
-    web: Web, banana: NanoBanana, monkeypatch: pytest.MonkeyPatch
+    web: Web, banana: NanoBanana, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     def strike(*_: object) -> None:
         raise api.WaitTimeout("mine", task_id="t-0")
 
     web.add_response(201, json={"taskId": "t-1"})
-    monkeypatch.setattr(_responses, "log", strike)
+    monkeypatch.setattr(_responses, place, strike)
     with pytest.raises(api.SubmissionUnknown, match="Task t-1 was created") as caught:
         banana.generate("a cat")
     assert caught.value.task_id == "t-1"

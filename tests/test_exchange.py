@@ -1171,6 +1171,7 @@ def id_in(body: bytes, encoding: str) -> str:
 def test_a_response_that_is_not_compressed_as_its_header_says_keeps_its_id() -> None:
     assert id_in(BODY, "gzip") == "t-1"
     assert id_in(BODY, "gzip, deflate") == "t-1"
+    assert id_in(b"\n " + BODY, "gzip") == "t-1"
     assert id_in(zipped(BODY), "identity") == "t-1"
 
 
@@ -2018,11 +2019,26 @@ def test_an_exchange_that_is_given_up_cuts_a_connection_to_a_proxy_that_is_silen
         exchange = Exchange(max_bytes=1000)
         exchange.start(is_observable=True)
         exchange.trace("connection.connect_tcp.complete", {"return_value": Stream()})
-        exchange.trace("connection.setup_socks5_connection.started", {})
+        exchange.trace("socks.setup_socks5_connection.started", {})
         exchange.abandon(TimeoutError())
         theirs.settimeout(10)
         assert theirs.recv(1) == b""
         assert not exchange.may_have_left
+
+
+def test_an_exchange_that_is_given_up_leaves_a_connection_that_another_one_may_use() -> None:
+    class Stream:
+        def get_extra_info(self, _: str) -> socket.socket:
+            return ours
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        exchange = Exchange(max_bytes=1000)
+        exchange.start(is_observable=True)
+        exchange.trace("connection.connect_tcp.complete", {"return_value": Stream()})
+        exchange.abandon(TimeoutError())
+        ours.send(b"x")
+        assert theirs.recv(1) == b"x"
 
 
 @pytest.mark.parametrize("phase", [-1, float("nan"), "5"])

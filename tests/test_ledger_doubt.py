@@ -382,6 +382,9 @@ def test_a_claim_from_a_future_that_the_clock_has_left_is_in_doubt(
             with pytest.raises(InDoubt, match="did not report an outcome"):
                 caller.submit(ledger)
             assert caller.clock.sleeps == []
+            with pytest.raises(LedgerError, match="cannot be released before"):
+                ledger.release("cat")
+            wall.now -= 24 * 3600
             ledger.release("cat")
             gate.is_open.set()
             assert first.result() == "t-1"

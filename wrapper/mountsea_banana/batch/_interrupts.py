@@ -22,8 +22,13 @@ def two_interrupts(first: Callable[[], object], second: Callable[[], object]) ->
         yield
         return
     functions = iter((first, second))
+    is_interrupted = False
 
-    def interrupt() -> None:
+    def interrupt(number: int) -> None:
+        nonlocal is_interrupted
+        if is_interrupted and number not in (signal.SIGINT, signal.SIGTERM):
+            return  # both the shell and the system say that the terminal was closed
+        is_interrupted = True
         function = next(functions, None)
         if function is None:
             raise KeyboardInterrupt
@@ -36,9 +41,9 @@ def two_interrupts(first: Callable[[], object], second: Callable[[], object]) ->
     for each in before:
         try:
             # Unlike signal.signal, this wakes the loop even if another thread gets the signal.
-            loop.add_signal_handler(each, interrupt)
+            loop.add_signal_handler(each, interrupt, each)
         except NotImplementedError:  # Windows, which wakes it anyway
-            signal.signal(each, lambda *_: loop.call_soon_threadsafe(interrupt))
+            signal.signal(each, lambda number, _: loop.call_soon_threadsafe(interrupt, number))
     try:
         yield
     finally:

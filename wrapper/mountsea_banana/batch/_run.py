@@ -139,6 +139,7 @@ class _Batch:
         self._waiting: set[asyncio.Task[None]] = set()
         """Those in flight whose task is known: nothing is lost if they stop."""
         self._changed = asyncio.Event()
+        self._unrecorded_before = frozenset(ledger._store.unrecorded)
         self._charged = 0
         self._failures = 0
         self._is_interrupted = False
@@ -350,7 +351,11 @@ class _Batch:
     async def _record_again(self) -> None:
         """Record the tasks that the ledger could not record when they were created."""
         store = self._ledger._store
-        tasks = {entry.key: task_id for entry, task_id in store.unrecorded.values()}
+        tasks = {
+            entry.key: task_id
+            for claim, (entry, task_id) in store.unrecorded.items()
+            if claim not in self._unrecorded_before
+        }
         if not tasks:
             return
         with contextlib.suppress(LedgerError):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 GZIP = b"\x1f\x8b"
 """The first bytes of what gzip compresses."""
+_BLANK = b" \t\r\n\xef\xbb\xbf"
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 _RAW_DEFLATE = -zlib.MAX_WBITS
 # The first bytes are decoded one by one, so that damage behind a task id does not lose it.
@@ -39,15 +40,17 @@ class _Stage:
 
     def __init__(self) -> None:
         self._decoder = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self._is_plain: bool | None = None
         self._members = 1
         self._fed = b""
         self._output = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        if (self._fed or data).startswith(b"{"):
+        if self._is_plain is None and data:
             # Nothing compressed from JSON starts like that: a proxy left the header of a body that
             # it has decoded.
-            self._fed = self._fed or data[:1]
+            self._is_plain = data.lstrip(_BLANK).startswith(b"{")
+        if self._is_plain:
             yield data
             return
         while data:

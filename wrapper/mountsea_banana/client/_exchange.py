@@ -115,6 +115,7 @@ class Exchange:
         self._has_started = False
         self._has_left = False
         self._is_connecting = False
+        self._is_at_socks_proxy = False
         self._has_ended = False
         self._is_abandoned = False
         self._reported: list[BaseException] = []
@@ -152,6 +153,11 @@ class Exchange:
     def has_response(self) -> bool:
         """Whether the status and the headers of the response were received."""
         return self._status_code is not None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the status of the response is a success."""
+        return self._status_code is not None and 200 <= self._status_code < 300
 
     @property
     def body(self) -> bytes:
@@ -198,6 +204,9 @@ class Exchange:
             is_over = self._is_abandoned or self._has_ended
             if is_over and f"{step}.{moment}" in _STOPS:  # also if httpcore sends it again
                 raise Abandoned
+            if step == "setup_socks5_connection":
+                # The proxy may never respond, and httpcore waits for it without a timeout.
+                self._is_at_socks_proxy = moment == "started"
             if moment == "failed":
                 error = info.get("exception")
                 if isinstance(error, Exception):  # not a cancellation
@@ -271,8 +280,7 @@ class Exchange:
                 return
             self._is_abandoned = True
             self._error = error
-            # A SOCKS proxy may never respond, and httpcore waits for it without a timeout.
-            stream = self._opened_stream if self._is_connecting else self._network_stream
+            stream = self._opened_stream if self._is_at_socks_proxy else self._network_stream
             if stream is not None:
                 _shut_down(stream)
 

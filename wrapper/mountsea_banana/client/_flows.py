@@ -66,7 +66,6 @@ def create_task(
             if on_late_task:
                 on_late_task(task_id)
 
-    task_id = None
     try:
         response = yield from _send(
             _requests.submission(checked),
@@ -80,8 +79,11 @@ def create_task(
         _responses.log(f"submitted task {task_id}", logging.INFO)
         return task_id
     except errors.NanoBananaError as error:
-        if task_id:  # a signal handler raised it, and it says nothing about this submission
-            raise _responses.unknown_submission(error, task_id) from error
+        is_unknown = isinstance(error, errors.SubmissionUnknown)
+        if attempts and attempts[-1].is_accepted and not is_unknown:
+            # A signal handler raised it, and it says nothing about this submission.
+            found = _responses.find_task_id(attempts[-1].body, settings.redact)
+            raise _responses.unknown_submission(error, found) from error
         raise
     except BaseException as interrupt:
         _note_submission(interrupt, attempts, settings)

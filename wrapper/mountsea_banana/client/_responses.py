@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeGuard
 
 import httpx
 from attrs import frozen
@@ -140,11 +140,15 @@ def _find_task_id(document: Any, text: str) -> str | None:
     if not isinstance(document, Mapping):
         return None
     found = (document["data"] if _is_wrapped(document) else document).get("taskId")
-    return found if isinstance(found, str) and found.strip() else None
+    return found if _is_id(found) else None
+
+
+def _is_id(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _is_wrapped(document: Any) -> bool:
-    if not isinstance(document, Mapping) or document.get("taskId") is not None:
+    if not isinstance(document, Mapping) or _is_id(document.get("taskId")):
         return False
     data = document.get("data")
     # A `status` beside `data` is that of the response, if `data` has the task.

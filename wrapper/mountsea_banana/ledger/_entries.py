@@ -16,6 +16,7 @@ from mountsea_banana.rules._check import CheckedRequest
 
 State = Literal["claimed", "accepted", "in doubt", "released"]
 
+DAY = 24 * 3600.0
 UNREPORTED = "the process that claimed it did not report an outcome"
 
 
@@ -90,10 +91,11 @@ class Entry:
     def of(cls, row: Mapping[Any, Any], now: float) -> Self:
         """Return the entry in a row of the database, at a time in seconds since the epoch."""
         state, reason = row["state"], row["reason"]
-        seconds = row["ends_at"] - row["claimed_at"]
-        # The clock may have been set back: by less than this, the claim only ends later.
-        remaining = min(row["ends_at"] - now, seconds) if now > row["claimed_at"] - seconds else 0.0
-        if state == "claimed" and remaining <= 0:
+        seconds, ahead = row["ends_at"] - row["claimed_at"], row["claimed_at"] - now
+        # The clock may have been set back. If it was ahead by more than a day, the claim would
+        # last until a date that is far away.
+        remaining = min(row["ends_at"] - now, seconds) if ahead < DAY else 0.0
+        if state == "claimed" and (remaining <= 0 or ahead > seconds):
             state, reason = "in doubt", UNREPORTED
         return cls(
             order=Order(

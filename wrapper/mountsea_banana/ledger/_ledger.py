@@ -179,9 +179,11 @@ class Ledger:
         """Let what was submitted with an API key belong to another one of the same account.
 
         Returns the number of submissions. Raises LedgerError if there are none, and
-        ConfigurationError if one of the two cannot be an API key.
+        ConfigurationError if one of the two cannot be an API key, or if they are the same.
         """
-        accounts = (BearerAuth(check_api_key(each)).fingerprint for each in (old, new))
+        accounts = [BearerAuth(check_api_key(each)).fingerprint for each in (old, new)]
+        if accounts[0] == accounts[1]:
+            raise ConfigurationError("the old and the new API key are the same")
         return self._store.replace_account(*accounts)
 
     def back_up(self, file: str | os.PathLike[str]) -> None:

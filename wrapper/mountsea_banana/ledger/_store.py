@@ -20,10 +20,9 @@ from mountsea_banana._shared.extras import missing
 from mountsea_banana.client._errors import ConfigurationError, text_of
 from mountsea_banana.client._snapshots import TaskSnapshot
 
-from . import _location, _schema
+from . import _forks, _location, _schema
 from ._entries import Entry, Order, State
 from ._errors import CostLimitReached, LedgerError
-from ._forks import close_before_forks
 from ._statements import ADVISORY_LOCK, Statements
 from ._transactions import Transactions
 
@@ -42,11 +41,12 @@ class Store:
         self._is_sqlite = url.get_backend_name() == "sqlite"
         if self._is_sqlite:
             self.name = url.database or ""
-            _location.create_file(Path(self.name))
-            self._engine = sql.create_engine(url, connect_args={"timeout": LOCK_SECONDS})
+            with _forks.using():  # also while the driver is imported
+                _location.create_file(Path(self.name))
+                self._engine = sql.create_engine(url, connect_args={"timeout": LOCK_SECONDS})
             event.listen(self._engine, "connect", partial(_prepare_sqlite, clock=clock))
             event.listen(self._engine, "begin", _begin_sqlite)
-            close_before_forks(self._engine, str(Path(self.name).resolve()))
+            _forks.close_before_forks(self._engine, str(Path(self.name).resolve()))
         else:
             shown = url.difference_update_query(["password", "sslpassword"])
             self.name = shown.render_as_string(hide_password=True)
@@ -70,7 +70,11 @@ class Store:
 
     def close(self) -> None:
         """Close the connections."""
-        self._engine.dispose(close=os.getpid() == self._pid)
+        if not self._is_sqlite or os.getpid() != self._pid:
+            self._engine.dispose(close=os.getpid() == self._pid)
+            return
+        with _forks.using():
+            _forks.close(self._engine)
 
     def find(self, key: str) -> Entry | None:
         """Return the latest submission of a key."""
@@ -207,7 +211,7 @@ class Store:
                 count += updated
             return count
 
-        count = self._write(update) if old != new else 0
+        count = self._write(update)
         if not count:
             raise LedgerError(f"the ledger {self.name!r} has no submission with the old API key")
         return count
@@ -246,6 +250,7 @@ class Store:
         _location.create_file(file)
         try:
             with (
+                _forks.using(),
                 contextlib.closing(sqlite3.connect(self.name)) as source,
                 contextlib.closing(sqlite3.connect(file)) as target,
             ):
@@ -289,13 +294,15 @@ class Store:
         return bool(self._write(lambda c: c.execute(self._statements.update, row).rowcount))
 
     def _read(self, operation: Callable[[Connection], T]) -> T:
-        with self._errors(), self._connect() as connection:
+        self._check_process()
+        with _forks.using(), self._errors(), self._connect() as connection:
             return operation(connection)
 
     def _write(self, operation: Callable[[Connection], T]) -> T:
         self._check_process()  # before the lock, which a thread of the parent may hold for ever
         if self._is_sqlite:
-            return self._transactions.perform(operation)
+            with _forks.using():
+                return self._transactions.perform(operation)
         try:
             with self._begin() as connection:
                 return operation(connection)
@@ -314,7 +321,8 @@ class Store:
 
     def _connect(self, *, writes: bool = False) -> Connection:
         self._check_process()
-        return self._engine.connect().execution_options(writes=writes)
+        with _forks.using():
+            return self._engine.connect().execution_options(writes=writes)
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:
