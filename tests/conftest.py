@@ -170,7 +170,7 @@ def run(
         output = capsys.readouterr()
         return Outcome(code, output.out, output.err)
 
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in ENDING}
     yield run
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -21,6 +21,7 @@ from typing import Any, get_args
 import mountsea_banana as api
 import pytest
 from mountsea_banana import Clock, ledger
+from mountsea_banana._shared.signals import ENDING
 from mountsea_banana.cli import main
 from mountsea_banana.cli._failures import exit_code
 from mountsea_banana.mock import MockServer, Plan
@@ -609,7 +610,7 @@ def test_an_unexpected_error_in_a_submission_has_an_unknown_outcome(
 # Interrupts
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", ENDING)
 def test_an_interrupted_wait_prints_the_command_that_resumes_the_task(
     number: signal.Signals, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
