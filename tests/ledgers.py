@@ -15,7 +15,8 @@ import psycopg
 import pytest
 from attrs import field, frozen
 from mountsea_banana import AsyncNanoBanana, InstantClock, NanoBanana
-from mountsea_banana.ledger import Ledger
+from mountsea_banana.ledger import Entry, Ledger, LedgerError
+from mountsea_banana.ledger._store import Store
 
 from tests.conftest import KEY, BoundedClock
 from tests.faults import DEFAULT_HTTP
@@ -126,6 +127,12 @@ def end_claims(location: str) -> None:
         return
     with contextlib.closing(sqlite3.connect(location)) as file, file:
         file.execute(statement)
+
+
+def fail_to_record(store: Store, entry: Entry, task_id: str) -> None:
+    """Take the place of `Store.accept` in a ledger that cannot be written any more."""
+    store.unrecorded[entry.claim] = entry, task_id
+    raise LedgerError("the server is gone")
 
 
 def created(task_id: str = "t-1") -> httpx.Response:

@@ -42,7 +42,7 @@ from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer, Plan
 
 from .conftest import KEY
-from .ledgers import end_claims
+from .ledgers import end_claims, fail_to_record
 
 Respond = Callable[[httpx.Request], Awaitable[httpx.Response | None]]
 
@@ -425,15 +425,11 @@ def test_a_task_that_the_ledger_cannot_record_is_recorded_at_the_end(
 def test_tasks_that_an_earlier_batch_could_not_record_do_not_count(
     jobs: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(store: Store, entry: Entry, task_id: str) -> None:
-        store.unrecorded[entry.claim] = entry, task_id
-        raise LedgerError("the server is gone")
-
     with Ledger(jobs.folder / "ledger.db") as ledger:
         charged = []
         for _ in range(2):
             with monkeypatch.context() as patch, batch.rows(cats(1)) as rows:
-                patch.setattr(Store, "accept", fail)
+                patch.setattr(Store, "accept", fail_to_record)
                 client = jobs.client()
                 report = batch.run(rows, ledger=ledger, output=jobs.output, client=client)
                 charged.append(report.charged)

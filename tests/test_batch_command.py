@@ -23,7 +23,7 @@ from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer, Plan
 
 from .conftest import KEY
-from .ledgers import end_claims
+from .ledgers import end_claims, fail_to_record
 
 
 class Result:
@@ -250,13 +250,9 @@ def test_rows_in_doubt_are_named_and_outrank_failures(run: Run, banana_server: M
 def test_a_task_that_the_ledger_could_not_record_is_kept_by_later_runs(
     run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(store: Store, entry: Entry, task_id: str) -> None:
-        store.unrecorded[entry.claim] = entry, task_id
-        raise LedgerError("the server is gone")
-
     cats(2)
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "accept", fail)
+        patch.setattr(Store, "accept", fail_to_record)
         result = run("jobs.jsonl", "--concurrency", "1")
     task_id = banana_server._api.tasks.all()[0].id
     assert result.code == 4
@@ -293,13 +289,9 @@ def test_tasks_that_are_not_recorded_are_named_and_kept_however_the_batch_ends(
 def test_tasks_that_cannot_be_kept_are_named(
     run: Run, banana_server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(store: Store, entry: Entry, task_id: str) -> None:
-        store.unrecorded[entry.claim] = entry, task_id
-        raise LedgerError("the server is gone")
-
     cats(1)
     Path("pictures/unrecorded.jsonl").mkdir(parents=True)
-    monkeypatch.setattr(Store, "accept", fail)
+    monkeypatch.setattr(Store, "accept", fail_to_record)
     result = run("jobs.jsonl")
     task_id = banana_server._api.tasks.all()[0].id
     assert f"unrecorded: cat-1: task {task_id}\n" in result.err

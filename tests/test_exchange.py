@@ -2007,38 +2007,41 @@ def test_a_timeout_may_be_longer_than_a_socket_can_wait(timeout: Any, is_async: 
     assert task.id == "t-1"
 
 
-def test_an_exchange_that_is_given_up_cuts_a_connection_to_a_proxy_that_is_silent() -> None:
+@pytest.fixture
+def connecting() -> Iterator[tuple[Exchange, socket.socket, socket.socket]]:
+    """An exchange that has opened a connection, and both ends of it."""
+
+    class Stream:
+        def get_extra_info(self, _: str) -> socket.socket:
+            return ours
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        exchange = Exchange(max_bytes=1000)
+        exchange.start(is_observable=True)
+        exchange.trace("connection.connect_tcp.complete", {"return_value": Stream()})
+        yield exchange, ours, theirs
+
+
+def test_an_exchange_that_is_given_up_cuts_a_connection_to_a_proxy_that_is_silent(
+    connecting: tuple[Exchange, socket.socket, socket.socket],
+) -> None:
     """httpcore waits for a SOCKS proxy without a timeout."""
-
-    class Stream:
-        def get_extra_info(self, _: str) -> socket.socket:
-            return ours
-
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        exchange = Exchange(max_bytes=1000)
-        exchange.start(is_observable=True)
-        exchange.trace("connection.connect_tcp.complete", {"return_value": Stream()})
-        exchange.trace("socks.setup_socks5_connection.started", {})
-        exchange.abandon(TimeoutError())
-        theirs.settimeout(10)
-        assert theirs.recv(1) == b""
-        assert not exchange.may_have_left
+    exchange, _, theirs = connecting
+    exchange.trace("socks.setup_socks5_connection.started", {})
+    exchange.abandon(TimeoutError())
+    theirs.settimeout(10)
+    assert theirs.recv(1) == b""
+    assert not exchange.may_have_left
 
 
-def test_an_exchange_that_is_given_up_leaves_a_connection_that_another_one_may_use() -> None:
-    class Stream:
-        def get_extra_info(self, _: str) -> socket.socket:
-            return ours
-
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        exchange = Exchange(max_bytes=1000)
-        exchange.start(is_observable=True)
-        exchange.trace("connection.connect_tcp.complete", {"return_value": Stream()})
-        exchange.abandon(TimeoutError())
-        ours.send(b"x")
-        assert theirs.recv(1) == b"x"
+def test_an_exchange_that_is_given_up_leaves_a_connection_that_another_one_may_use(
+    connecting: tuple[Exchange, socket.socket, socket.socket],
+) -> None:
+    exchange, ours, theirs = connecting
+    exchange.abandon(TimeoutError())
+    ours.send(b"x")
+    assert theirs.recv(1) == b"x"
 
 
 @pytest.mark.parametrize("phase", [-1, float("nan"), "5"])

@@ -80,11 +80,12 @@ def _json_rows(lines: Iterable[str]) -> Iterator[Numbered]:
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return a JSON object. Raises ValueError if a name is in it twice."""
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found:
             raise ValueError(f"it has {shown(name)} twice")
-    return dict(pairs)
+        found[name] = value
+    return found
 
 
 def _csv_rows(lines: Iterator[str], first: str) -> Iterator[Numbered]:

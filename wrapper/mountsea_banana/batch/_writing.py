@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from mountsea_banana.client._files import part_of
+from mountsea_banana._shared.files import part_of
 
 
 @contextlib.contextmanager

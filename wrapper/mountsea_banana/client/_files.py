@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import secrets
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 from attrs import frozen
+
+from mountsea_banana._shared.files import part_of
 
 from ._errors import describe
 from ._images import SUFFIXES, Image
@@ -111,16 +110,6 @@ def reason(error: Exception) -> str:
     """Return why an image cannot be saved, from an error of this module or of the system."""
     is_ours = isinstance(error, OSError) and error.errno is None
     return str(error) if is_ours else describe(error)
-
-
-@contextlib.contextmanager
-def part_of(file: Path) -> Iterator[Path]:
-    """Yield a path beside a file, for a new version of it. Nothing is left at that path."""
-    part = file.with_name(f".{secrets.token_hex()}.part")
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write_atomically(content: bytes, file: Path, *, overwrite: bool) -> None:

@@ -81,13 +81,19 @@ def create_task(
     except errors.NanoBananaError as error:
         is_unknown = isinstance(error, errors.SubmissionUnknown)
         if attempts and attempts[-1].is_accepted and not is_unknown:
-            # A signal handler raised it, and it says nothing about this submission.
-            found = _responses.find_task_id(attempts[-1].body, settings.redact)
-            raise _responses.unknown_submission(error, found) from error
+            raise _struck(error, attempts[-1], settings) from error
         raise
     except BaseException as interrupt:
         _note_submission(interrupt, attempts, settings)
         raise
+
+
+def _struck(
+    error: errors.NanoBananaError, exchange: Exchange, settings: Settings
+) -> errors.SubmissionUnknown:
+    """Return the error for a submission during which a signal handler raised one of its own."""
+    task_id = _responses.find_task_id(exchange.body, settings.redact)
+    return _responses.unknown_submission(error, task_id)
 
 
 def _note_submission(
@@ -227,9 +233,7 @@ def _send(
             outcome = yield Send(request, exchange, None)
         except errors.NanoBananaError as error:
             if request.is_submission and exchange.may_have_left:
-                # A signal handler raised it, and it says nothing about this submission.
-                task_id = _responses.find_task_id(exchange.body, settings.redact)
-                raise _responses.unknown_submission(error, task_id) from error
+                raise _struck(error, exchange, settings) from error
             raise
         if isinstance(outcome, APIResponse) and outcome.is_success and not outcome.fault:
             return outcome  # before anything else can fail, the clock included

@@ -255,8 +255,8 @@ def _start(
 
 def _receive_from_hook(error: BaseException, request: httpx.Request, exchange: Exchange) -> None:
     """Note the response to a submission that a hook had read before it raised an error."""
-    response = _response_before(error, request)
-    if request.method == "POST" and response is not None and response.is_success:
+    response = _response_before(error, request) if request.method == "POST" else None
+    if response is not None and response.is_success:
         with contextlib.suppress(Exception):  # its content was not read, or cannot be decoded
             if response.content:
                 exchange.receive(response)

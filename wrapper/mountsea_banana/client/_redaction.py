@@ -38,9 +38,10 @@ class Redactor:
     def __init__(self, key: str) -> None:
         self._lower = key.lower()
         # h2 shows the first 20 bytes of what a server says about the end of a connection.
-        start = key[:_MIN_PART] if len(key) >= _MIN_PART else ""
-        self._hex = {each.encode().hex() for each in (start, start.lower(), start.upper()) if each}
-        forms = [*("".join(map(_forms, key)),), *(f"{each}[0-9a-f]*" for each in self._hex)]
+        start = key[:_MIN_PART]
+        starts = {start, start.lower(), start.upper()} if len(key) >= _MIN_PART else set()
+        self._hex = {each.encode().hex() for each in starts}
+        forms = ["".join(map(_forms, key)), *(f"{each}[0-9a-f]*" for each in self._hex)]
         self._pattern = re.compile("|".join(forms), re.IGNORECASE)
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_clean)

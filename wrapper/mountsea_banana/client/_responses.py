@@ -185,7 +185,8 @@ def submitted_task_id(response: APIResponse) -> str:
     if response.fault:
         raise unknown_submission(response.fault, response.task_id) from response.fault
     task_id = response.task_id
-    if task_id and response.document is not None and is_sendable(task_id):
+    is_safe = task_id is not None and is_sendable(task_id)
+    if task_id and is_safe and response.document is not None:
         if response.is_wrapped:
             warn(f"the response to a submission was wrapped in `data`; task {task_id} is safe")
         elif response.status_code != 201:
@@ -194,10 +195,11 @@ def submitted_task_id(response: APIResponse) -> str:
                 "its task id was read"
             )
         return task_id
-    if task_id and is_sendable(task_id):
-        advice = f"Task {task_id} is safe: resume it instead of resending the request"
-    else:
-        advice = "It may have been charged: do not resend the request blindly"
+    advice = (
+        f"Task {task_id} is safe: resume it instead of resending the request"
+        if is_safe
+        else "It may have been charged: do not resend the request blindly"
+    )
     raise errors.SubmissionUnreadable(
         f"the submission was accepted ({response.status_code}), but its response violates the "
         f"contract: {_excerpt(response)}. {advice}",

@@ -144,12 +144,11 @@ def check_timeout(value: object) -> float:
 def _check_phases(timeout: float | httpx.Timeout) -> httpx.Timeout:
     if not isinstance(timeout, httpx.Timeout):
         timeout = httpx.Timeout(check_timeout(timeout))
-    phases = {
-        name: None if phase is None else check_timeout(phase)
-        for name, phase in timeout.as_dict().items()
-    }
     return httpx.Timeout(
-        **{name: None if (phase or 0) > MAX_PHASE else phase for name, phase in phases.items()}
+        **{
+            name: None if phase is None or check_timeout(phase) > MAX_PHASE else phase
+            for name, phase in timeout.as_dict().items()
+        }
     )
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path
 
+from mountsea_banana._shared.files import part_of
 from mountsea_banana._version import __version__
 
 _VERSIONS = (__version__, *map(version, ("hypothesis", "schemathesis")))
@@ -34,14 +32,8 @@ def cached(make: Callable[[], list[Any]], *inputs: Any) -> list[Any]:
             return found
     made = make()
     with suppress(OSError):
-        _write(path, json.dumps(made))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part_of(path) as part:  # another run may be reading it
+            part.write_text(json.dumps(made), "ascii")
+            part.replace(path)
     return made
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file at once, as another run may be reading it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(text)
-    Path(temporary).replace(path)

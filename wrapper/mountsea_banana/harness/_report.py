@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import html
 import itertools
 import json
-import os
-import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+from mountsea_banana._shared.files import part_of
 from mountsea_banana.contract import Operation, resolve
 
 from ._case import COMBINATIONS, VALID_BODIES, Case
@@ -302,16 +300,10 @@ def _xml(text: str) -> str:
 def _write(path: Path, content: bytes) -> None:
     """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
+    with part_of(path) as part:
+        part.write_bytes(content)
+        part.chmod(0o644)
+        part.replace(path)
 
 
 def read_baseline(lines: Iterable[str]) -> set[str]:

@@ -227,8 +227,12 @@ def _check_claim(store: Store, entry: Entry, settings: Settings) -> None:
     It does not if this process was suspended, if the clock was set, or if somebody released it.
     """
     current = store.read(entry.claim)
-    is_claimed = current is not None and current.state == "claimed"
-    if current is None or not is_claimed or current.remaining < settings.exchange_timeout:
+    outlasts_it = (
+        current is not None
+        and current.state == "claimed"
+        and current.remaining >= settings.exchange_timeout
+    )
+    if not outlasts_it:
         raise LedgerError(
             f"the claim on the key {entry.key!r} has ended before the request was accepted; "
             "nothing was charged"

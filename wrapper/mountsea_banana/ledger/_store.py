@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,8 +71,9 @@ class Store:
 
     def close(self) -> None:
         """Close the connections."""
-        if not self._is_sqlite or os.getpid() != self._pid:
-            self._engine.dispose(close=os.getpid() == self._pid)
+        is_own = os.getpid() == self._pid
+        if not self._is_sqlite or not is_own:
+            self._engine.dispose(close=is_own)
             return
         with _forks.using():
             _forks.close(self._engine)
@@ -294,8 +296,7 @@ class Store:
         return bool(self._write(lambda c: c.execute(self._statements.update, row).rowcount))
 
     def _read(self, operation: Callable[[Connection], T]) -> T:
-        self._check_process()
-        with _forks.using(), self._errors(), self._connect() as connection:
+        with self._no_fork(), self._errors(), self._connect() as connection:
             return operation(connection)
 
     def _write(self, operation: Callable[[Connection], T]) -> T:
@@ -321,8 +322,12 @@ class Store:
 
     def _connect(self, *, writes: bool = False) -> Connection:
         self._check_process()
-        with _forks.using():
+        with self._no_fork():
             return self._engine.connect().execution_options(writes=writes)
+
+    def _no_fork(self) -> AbstractContextManager[None]:
+        """Keep forks away from SQLite. A server's connections need no locks of this process."""
+        return _forks.using() if self._is_sqlite else contextlib.nullcontext()
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:
