@@ -163,7 +163,7 @@ class Yielding(InstantClock):
 
 @everywhere
 def test_threads_with_one_key_get_one_task(location: str, banana_server: MockServer) -> None:
-    start = threading.Barrier(8)
+    start = threading.Barrier(8, timeout=60)
 
     def submit(ledger: Ledger) -> str:
         start.wait()
@@ -333,7 +333,7 @@ def test_the_ledger_holds_at_most_as_many_submissions_as_allowed(
 
 @everywhere
 def test_callers_at_once_do_not_exceed_the_limit(location: str, banana_server: MockServer) -> None:
-    start = threading.Barrier(8)
+    start = threading.Barrier(8, timeout=60)
 
     def submit(number: int) -> bool:
         with Ledger(location) as ledger:

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -236,7 +237,7 @@ def test_fifty_processes_with_one_key_pay_once(location: str, banana_server: Moc
 
 @everywhere
 def test_a_new_ledger_may_be_opened_by_many_at_once(location: str) -> None:
-    start = threading.Barrier(8)
+    start = threading.Barrier(8, timeout=60)
 
     def open_ledger(_: int) -> int:
         start.wait()
@@ -270,6 +271,27 @@ def test_a_ledger_that_is_opened_twice_in_a_process_stays_locked(
             keys_in_another_process(path)
         caller.submit(first, "two")
         assert keys_in_another_process(path) == ["one", "two"]
+
+
+def test_a_new_ledger_waits_for_a_process_that_is_about_to_create_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a new file, SQLite does not wait by itself."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(time, "sleep", lambda _: other.execute("COMMIT"))
+        with Ledger(path) as ledger:
+            assert ledger.charges() == 0
+
+
+def test_a_new_ledger_that_stays_locked_is_a_clear_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_store, "LOCK_SECONDS", 0.05)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerError, match="locked"):
+            Ledger(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
