@@ -37,6 +37,7 @@ from mountsea_banana.batch import (
     _run,
 )
 from mountsea_banana.batch._pace import Pace
+from mountsea_banana.client._files import Destination
 from mountsea_banana.ledger import Entry, Ledger, LedgerError
 from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer, Plan
@@ -789,18 +790,23 @@ def test_a_row_that_has_not_been_claimed_at_ctrl_c_is_not_started(
     jobs: Batch, monkeypatch: pytest.MonkeyPatch, signals: list[signal.Signals]
 ) -> None:
     is_draining, is_abandoned = threading.Event(), threading.Event()
-    find = Ledger.find
+    check, find = Destination.check, Ledger.find
+    jobs.output.mkdir()
+    (jobs.output / "notes.txt").touch()  # so the file of each row is looked for
 
-    def look(ledger: Ledger, key: str) -> object:
-        if threading.current_thread() is threading.main_thread():
-            is_abandoned.set()  # nobody but the second signal leads here
-        else:
+    def look(destination: Destination, *, overwrite: bool, any_suffix: bool) -> None:
+        if not destination.is_folder:
             for each in signals:
                 signal.raise_signal(each)
             (is_abandoned if signals[1:] else is_draining).wait()
+        check(destination, overwrite=overwrite, any_suffix=any_suffix)
+
+    def find_abandoned(ledger: Ledger, key: str) -> object:
+        is_abandoned.set()  # nobody but the second signal leads here
         return find(ledger, key)
 
-    monkeypatch.setattr(Ledger, "find", look)
+    monkeypatch.setattr(Destination, "check", look)
+    monkeypatch.setattr(Ledger, "find", find_abandoned)
     report = jobs.run(*cats(3), concurrency=1, on_event=lambda _: is_draining.set())
     assert (report.states, report.is_interrupted) == ({"not started": 3}, True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mountsea_banana.client import _errors as errors
 from mountsea_banana.client._files import reason
-from mountsea_banana.ledger._errors import InDoubt, LedgerError
+from mountsea_banana.ledger._errors import InDoubt, KeyConflict, LedgerError
 
 from ._outcomes import Outcome, State
 from ._rows import Row
@@ -25,6 +25,15 @@ def is_fatal(error: Exception) -> bool:
     if isinstance(error, errors.APIStatusError):
         return error.status_code in (401, 402)  # the key, or the account's credit
     return isinstance(error, errors.ConfigurationError | LedgerError)
+
+
+def is_old(error: Exception) -> bool:
+    """Return whether a row failed, or has been in doubt, before this run came to it."""
+    if isinstance(error, InDoubt):
+        return error.__cause__ is None  # otherwise, this run's own submission caused it
+    if isinstance(error, KeyConflict):
+        return error.entry.state == "in doubt" or error.entry.status is not None
+    return False
 
 
 def may_be_charged(error: Exception) -> bool:

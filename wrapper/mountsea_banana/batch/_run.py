@@ -22,7 +22,7 @@ from mountsea_banana.ledger._errors import CostLimitReached, KeyClaimed, LedgerE
 from mountsea_banana.ledger._ledger import Ledger
 from mountsea_banana.ledger._store import is_free
 
-from ._failures import is_fatal, is_refusal, may_be_charged, outcome_of
+from ._failures import is_fatal, is_old, is_refusal, may_be_charged, outcome_of
 from ._interrupts import two_interrupts
 from ._keys import file_name
 from ._outcomes import Draining, Event, Outcome, Paused, Report, Submitted, Waiting
@@ -235,16 +235,11 @@ class _Batch:
     async def _do(self, row: Row) -> None:
         """Submit a row unless it is in the ledger, and save its image."""
         started = self._clock.monotonic()
-        is_old = False
         try:
-            entry = await asyncio.to_thread(self._look, row)
+            if not self._is_new_folder:
+                await asyncio.to_thread(self._check_file, row)
             if self._is_ending:
                 return
-            is_old = (
-                entry is not None
-                and not is_free(entry, retry_failed=self._retry_failed)
-                and (entry.state == "in doubt" or entry.status is not None)
-            )
             once = AsyncOnce(
                 self._ledger._store,
                 row.key,
@@ -259,14 +254,14 @@ class _Batch:
         except CostLimitReached as error:
             self._stop(error.problem)
         except (OSError, ValueError, errors.NanoBananaError) as error:
-            self._refuse_or_fail(row, error, started=started, is_old=is_old)
+            self._refuse_or_fail(row, error, started=started)
         except asyncio.CancelledError:
             if not self._is_interrupted:
                 raise
             self._abandon(row)
         else:
             assert isinstance(task, AsyncRecordedTask)  # noqa: S101
-            await self._follow(row, task, is_old=is_old)
+            await self._follow(row, task)
 
     async def _put_off(self, row: Row, entry: Entry) -> None:
         """Start a row again later, as another process submits it."""
@@ -275,18 +270,19 @@ class _Batch:
             await self._sleep(CLAIM_PAUSE)
         self._later.append(row)
 
-    def _look(self, row: Row) -> Entry | None:
-        """Return what the ledger has about a row. Raises if its image could not be saved."""
-        entry = self._ledger.find(row.key)
+    def _check_file(self, row: Row) -> None:
+        """Raise OSError or ValueError if a row's image could not be saved."""
         file = Destination(self._folder / file_name(row.key), is_folder=False)
-        if not self._is_new_folder and file.path.is_dir():
+        if file.path.is_dir():
             raise IsADirectoryError(f"{file.path} is a folder")
-        is_unpaid = entry is None or is_free(entry, retry_failed=self._retry_failed)
-        if is_unpaid and not self._is_new_folder:
+        try:
             file.check(overwrite=False, any_suffix=True)
-        return entry
+        except FileExistsError:
+            entry = self._ledger.find(row.key)
+            if entry is None or is_free(entry, retry_failed=self._retry_failed):
+                raise
 
-    def _refuse_or_fail(self, row: Row, error: Exception, *, started: float, is_old: bool) -> None:
+    def _refuse_or_fail(self, row: Row, error: Exception, *, started: float) -> None:
         """Note that a row was not accepted, or may not have been."""
         if is_refusal(error):
             self._again.append(row)
@@ -296,7 +292,7 @@ class _Batch:
             self._stop(outcome_of(row, error).error or "")
             if not may_be_charged(error):
                 return  # the row itself is not to blame
-        self._finish(outcome_of(row, error), is_old=is_old)
+        self._finish(outcome_of(row, error), is_old=is_old(error))
 
     def _slow_down(self, error: Exception, started: float) -> None:
         now = self._clock.monotonic()
@@ -309,8 +305,9 @@ class _Batch:
         elif seconds:
             self._tell(Paused(seconds, str(error)))
 
-    async def _follow(self, row: Row, task: AsyncRecordedTask, *, is_old: bool) -> None:
+    async def _follow(self, row: Row, task: AsyncRecordedTask) -> None:
         """Wait for a row's task, and save its image."""
+        is_old = task.is_final
         if task.is_new:
             self._charged += 1
             self._pace.accept()
@@ -388,7 +385,9 @@ def _check_folder(output: str | os.PathLike[str]) -> tuple[Path, bool]:
         folder = Path(output)
         if not is_utf8(str(folder.absolute())):
             raise OSError("its path is not in UTF-8, so the ledger could not store it")
-        Destination(folder, is_folder=True).check(overwrite=False, any_suffix=False)
+        destination = Destination(folder, is_folder=True)
+        destination.check(overwrite=False, any_suffix=False)
+        destination.check_writable()
         is_new = not folder.is_dir() or not any(folder.iterdir())
     except (TypeError, ValueError, OSError) as error:
         problem = f"the images cannot be saved in {shown(output)}: {reason(error)}"

@@ -39,7 +39,9 @@ def _is_taken(path: str, task_id: str, saved: Path | None) -> bool:
 def obstacle(path: str, *, overwrite: bool) -> str | None:
     """Return why an image could not be saved, if that is known in advance."""
     try:
-        Destination.parse(path).check(overwrite=overwrite, any_suffix=True)
+        destination = Destination.parse(path)
+        destination.check(overwrite=overwrite, any_suffix=True)
+        destination.check_writable()
     except FileExistsError as error:
         return f"{error}; {OVERWRITE}"
     except (ValueError, OSError) as error:

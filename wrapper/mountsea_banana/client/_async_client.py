@@ -51,7 +51,9 @@ class AsyncNanoBanana(AsyncSubmitter):
                 f"http_client must be an httpx.AsyncClient, not {type(http_client)}"
             )
         self._owns_http = http_client is None
-        http = http_client or _network.make_client(httpx.AsyncClient, settings.base_url)
+        http = http_client or _network.make_client(
+            httpx.AsyncClient, settings.base_url, limits=_network.LIMITS
+        )
         self._driver = AsyncDriver(settings, http)
 
     async def __aenter__(self) -> Self:

@@ -15,7 +15,7 @@ from ._exchange import Failure, Outcome
 from ._responses import APIResponse
 from ._settings import DEFAULT_TIMEOUT, Settings
 from ._snapshots import TaskSnapshot
-from ._steps import Call, Download, DownloadAll, Flow, Notify, Send, Sleep, Step, T, Write
+from ._steps import Call, Download, DownloadAll, Flow, Notify, Send, Sleep, Step, T
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,18 +32,16 @@ class AsyncDownloader:
         self._http: httpx.AsyncClient | None = None
 
     async def run(self, flow: Flow[T]) -> T:
-        """Run a flow that only downloads and writes; return its result, or raise its error."""
+        """Run a flow without API requests; return its result, or raise its error."""
         return await run(flow, self.perform)
 
     async def perform(self, step: Step) -> object:
-        """Perform a download, or the write of a file."""
+        """Perform a download, or call a function."""
         import asyncio  # 10 ms that a synchronous program saves
 
         match step:
-            case Write(image, destination, task_id, overwrite):
-                return await asyncio.to_thread(
-                    destination.write, image, task_id, overwrite=overwrite
-                )
+            case Call(function):
+                return await _call(function)
             case DownloadAll(downloads):
                 return await asyncio.gather(*map(self._download, downloads))
             case _:
@@ -89,8 +87,6 @@ class AsyncDriver:
                     return await self._send(step)
                 case Sleep(seconds):
                     return await self.settings.clock.sleep_async(seconds)  # type: ignore[func-returns-value]
-                case Call(function):
-                    return await _call(function)
                 case Notify(snapshot):
                     pending = notify(snapshot)
                     return await pending if inspect.isawaitable(pending) else pending

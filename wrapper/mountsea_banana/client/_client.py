@@ -51,7 +51,9 @@ class NanoBanana(Submitter):
                 f"http_client must be an httpx.Client, not {type(http_client)}"
             )
         self._owns_http = http_client is None
-        http = http_client or _network.make_client(httpx.Client, settings.base_url)
+        http = http_client or _network.make_client(
+            httpx.Client, settings.base_url, limits=_network.LIMITS
+        )
         self._driver = Driver(settings, http)
 
     def __enter__(self) -> Self:

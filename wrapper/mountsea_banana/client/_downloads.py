@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +11,7 @@ from ._exchange import Failure, RawResponse
 from ._files import Destination, reason
 from ._images import Image, suffix_of
 from ._snapshots import TaskSnapshot
-from ._steps import Call, Download, Flow, Write
+from ._steps import Call, Download, Flow
 
 MAX_BYTES = 64 * 1024 * 1024
 TIMEOUT = 60.0
@@ -44,11 +43,14 @@ def save(
     except (TypeError, ValueError, OSError) as error:
         raise _not_saved(snapshot, path, error) from error
     image = yield from downloading
-    try:
+
+    def write() -> Path:
         if before_write:
-            file = destination.file(image.suffix, snapshot.task_id)
-            yield Call(partial(before_write, file, len(image.content)))
-        written: Path = yield Write(image, destination, snapshot.task_id, overwrite)
+            before_write(destination.file(image.suffix, snapshot.task_id), len(image.content))
+        return destination.write(image, snapshot.task_id, overwrite=overwrite)
+
+    try:
+        written: Path = yield Call(write)
     except (ValueError, OSError) as error:
         raise _not_saved(snapshot, path, error) from error
     return written

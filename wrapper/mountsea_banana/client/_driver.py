@@ -13,7 +13,7 @@ from ._exchange import Failure, Outcome
 from ._responses import APIResponse
 from ._settings import DEFAULT_TIMEOUT, Settings
 from ._snapshots import TaskSnapshot
-from ._steps import Call, Download, DownloadAll, Flow, Notify, Send, Sleep, Step, T, Write
+from ._steps import Call, Download, DownloadAll, Flow, Notify, Send, Sleep, Step, T
 
 Notifier = Callable[[TaskSnapshot], object]
 
@@ -26,14 +26,14 @@ class Downloader:
         self._http: httpx.Client | None = None
 
     def run(self, flow: Flow[T]) -> T:
-        """Run a flow that only downloads and writes; return its result, or raise its error."""
+        """Run a flow without API requests; return its result, or raise its error."""
         return run(flow, self.perform)
 
     def perform(self, step: Step) -> object:
-        """Perform a download, or the write of a file."""
+        """Perform a download, or call a function."""
         match step:
-            case Write(image, destination, task_id, overwrite):
-                return destination.write(image, task_id, overwrite=overwrite)
+            case Call(function):
+                return function()
             case DownloadAll(downloads):
                 return self._download_all(downloads)
             case _:
@@ -89,8 +89,6 @@ class Driver:
                     return self._send(step)
                 case Sleep(seconds):
                     return self.settings.clock.sleep(seconds)  # type: ignore[func-returns-value]
-                case Call(function):
-                    return function()
                 case Notify(snapshot):
                     return notify(snapshot)
                 case _:

@@ -36,7 +36,7 @@ class Destination:
         return cls(target, target.is_dir() or str(path).endswith(("/", os.sep)))
 
     def check(self, *, overwrite: bool, any_suffix: bool) -> None:
-        """Raise OSError or ValueError if the image cannot be saved, if that is known in advance.
+        """Raise OSError or ValueError if the image cannot be saved, if its path alone shows that.
 
         Without `overwrite`, the file must not exist. If the path has no suffix, this fails
         if a file exists with every possible suffix, or, with `any_suffix`, with any of them.
@@ -45,14 +45,22 @@ class Destination:
             raise OSError(f"{self.path} is not a regular file")
         if not overwrite:
             self._check_free(any_suffix=any_suffix)
-        folder = self.path if self.is_folder else self.path.parent
-        nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+        nearest = self._nearest_folder
         if not nearest.is_dir():
             raise NotADirectoryError(f"{nearest} is not a folder")
+
+    def check_writable(self) -> None:
+        """Raise PermissionError if no file can be created there."""
         try:  # root may write everywhere, except where the file system refuses
-            tempfile.TemporaryFile(dir=nearest).close()
+            tempfile.TemporaryFile(dir=self._nearest_folder).close()
         except OSError as error:
-            raise PermissionError(f"the folder {nearest} is not writable") from error
+            raise PermissionError(f"the folder {self._nearest_folder} is not writable") from error
+
+    @property
+    def _nearest_folder(self) -> Path:
+        """The folder of the file, or the nearest one above that exists."""
+        folder = self.path if self.is_folder else self.path.parent
+        return next(each for each in (folder, *folder.parents) if os.path.lexists(each))
 
     def _check_free(self, *, any_suffix: bool) -> None:
         files = self._possible_files()

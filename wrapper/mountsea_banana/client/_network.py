@@ -24,6 +24,10 @@ from ._steps import Download
 
 MAX_REDIRECTS = 20
 
+# httpcore asks every idle connection for its state at the start and at the end of each request, so
+# only a few are kept.
+LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=10)
+
 Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
 
 

@@ -1,4 +1,4 @@
-"""What a flow can ask its driver to do: requests, downloads, file writes and pauses.
+"""What a flow can ask its driver to do: requests, downloads, function calls and pauses.
 
 A flow is a generator: it yields steps, is sent their outcomes, and returns a result or raises a
 documented error. The synchronous and the asynchronous client drive the same flows, so no decision
@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 from attrs import frozen
 
 from ._exchange import Exchange
-from ._files import Destination
-from ._images import Image
 from ._requests import APIRequest
 from ._snapshots import TaskSnapshot
 
@@ -52,16 +50,6 @@ class DownloadAll:
 
 
 @frozen
-class Write:
-    """Write an image to a file; the outcome is the file's path. Raises what `Path` raises."""
-
-    image: Image
-    destination: Destination
-    task_id: str
-    overwrite: bool
-
-
-@frozen
 class Call:
     """Call a function that may block, to its end even if the flow is cancelled meanwhile.
 
@@ -85,5 +73,5 @@ class Notify:
     snapshot: TaskSnapshot
 
 
-Step = Send | Download | DownloadAll | Write | Call | Sleep | Notify
+Step = Send | Download | DownloadAll | Call | Sleep | Notify
 Flow = Generator[Step, Any, T]

@@ -66,6 +66,11 @@ class AsyncRecordedTask(AsyncTask):
         """Whether this call submitted the request, which was charged."""
         return self._record.is_new
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the ledger has the task's final state."""
+        return self._record.snapshot is not None
+
     def _fetching(self) -> Flow[TaskSnapshot]:
         return _flows.fetch(self._record)
 
