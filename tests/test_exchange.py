@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gzip
 import io
+import itertools
 import json
 import logging
 import os
@@ -33,6 +34,7 @@ from h2.connection import H2Connection
 from hyperframe.frame import GoAwayFrame
 from mountsea_banana import AsyncNanoBanana, AsyncTaskResult, InstantClock, NanoBanana, TaskResult
 from mountsea_banana.client import _threads
+from mountsea_banana.client._encodings import Decoder
 from mountsea_banana.client._exchange import Abandoned, Exchange
 from mountsea_banana.mock import MockServer
 
@@ -1175,6 +1177,16 @@ def test_a_response_that_is_not_compressed_as_its_header_says_keeps_its_id() -> 
     assert id_in(zipped(BODY), "identity") == "t-1"
 
 
+def test_compressed_bytes_that_look_like_json_are_decoded_all_the_same() -> None:
+    """Where one part of a body ends and the next one starts is up to the network."""
+    bodies = (json.dumps({**ID, "number": number}).encode() for number in itertools.count())
+    data = next(each for each in map(zipped, bodies) if b"{" in each[1:])
+    brace = data.index(b"{", 1)
+    decoder = Decoder("gzip")
+    decoded = [*decoder.feed(data[:brace]), *decoder.feed(data[brace:])]
+    assert b"".join(decoded) == gzip.decompress(data)
+
+
 def test_a_response_may_be_compressed_up_to_three_times() -> None:
     assert id_in(zipped(BODY, 3), "gzip, gzip, gzip") == "t-1"
     with pytest.raises(api.SubmissionUnknown):
@@ -1453,8 +1465,17 @@ class Connection:
     ("events", "is_ours"),
     [
         (["http11.send_request_headers.started"], True),
+        (["http11.send_request_headers.started", "http11.send_request_headers.complete"], True),
         (["http11.send_request_headers.started", "http11.response_closed.started"], False),
         (["http2.send_request_headers.started"], False),
+        (
+            [
+                "socks.setup_socks5_connection.started",
+                "socks.setup_socks5_connection.complete",
+                "http2.send_request_headers.started",
+            ],
+            False,
+        ),
     ],
 )
 def test_giving_up_cuts_a_connection_unless_others_may_use_it(
@@ -1488,6 +1509,18 @@ def test_giving_up_cuts_the_connection_of_a_response_unless_others_may_use_it(
     assert connection.is_shut_down is is_ours
 
 
+@pytest.mark.parametrize(
+    ("status", "is_accepted"), [(199, False), (200, True), (299, True), (300, False)]
+)
+def test_a_response_says_that_a_request_was_accepted_if_its_status_is_a_success(
+    status: int, is_accepted: bool
+) -> None:
+    exchange = Exchange(max_bytes=1)
+    exchange.start(is_observable=True)
+    exchange.receive(httpx.Response(status))
+    assert exchange.is_accepted is is_accepted
+
+
 def test_a_late_response_is_read_for_some_kilobytes_at_most() -> None:
     kilobytes, exchange = 0, Exchange(max_bytes=100_000, on_late_response=lambda _: None)
     exchange.start(is_observable=True)
@@ -1495,7 +1528,7 @@ def test_a_late_response_is_read_for_some_kilobytes_at_most() -> None:
     exchange.abandon(KeyboardInterrupt())
     with suppress(Abandoned):
         for _ in range(100):
-            exchange.add(b" " * 1000)
+            exchange.add(b" " * 1024)
             kilobytes += 1
     assert 10 <= kilobytes < 20
 
