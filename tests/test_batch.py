@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy
 from mountsea_banana import (
     AsyncNanoBanana,
     AuthenticationError,
@@ -41,6 +42,7 @@ from mountsea_banana.client._files import Destination
 from mountsea_banana.ledger import Entry, Ledger, LedgerError
 from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer, Plan
+from sqlalchemy import Connection, Engine
 
 from .conftest import KEY
 from .ledgers import end_claims, fail_to_record
@@ -658,6 +660,22 @@ def test_a_row_that_another_process_submits_does_not_hold_up_the_others(jobs: Ba
 
 def interrupt(_: object = None) -> None:
     signal.raise_signal(signal.SIGINT)
+
+
+def test_rows_share_commits(jobs: Batch) -> None:
+    """On a disk, a commit costs more than all the rest."""
+    commits = 0
+
+    def count(_: Connection) -> None:
+        nonlocal commits
+        commits += 1
+
+    sqlalchemy.event.listen(Engine, "commit", count)
+    try:
+        assert jobs.run(*cats(40)).is_complete
+    finally:
+        sqlalchemy.event.remove(Engine, "commit", count)
+    assert commits < 4 * 40  # a claim, a task, a result and a file for each
 
 
 def test_ctrl_c_starts_no_more_rows_and_the_next_run_finishes_them(jobs: Batch) -> None:

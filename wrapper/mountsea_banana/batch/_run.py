@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -35,6 +36,11 @@ CONCURRENCY = 20
 
 CLAIM_PAUSE = 1.0
 """Seconds between two reads of a key that another process submits."""
+
+JOINING_SECONDS = 0.005
+"""How long a row waits for others that can share its commits."""
+MAX_THREADS = 64
+"""How many rows can do so at once, or write their images."""
 
 
 class Options(TypedDict, total=False):
@@ -73,6 +79,8 @@ def run(
     async def main() -> Report:
         async with client or AsyncNanoBanana(max_retries=0) as opened:
             batch = _Batch(rows, client=opened, ledger=ledger, output=output, **options)
+            threads = ThreadPoolExecutor(min(batch.concurrency, MAX_THREADS))
+            asyncio.get_running_loop().set_default_executor(threads)
             with two_interrupts(batch.drain, batch.abort):
                 return await batch.run()
 
@@ -123,6 +131,7 @@ class _Batch:
         self._clock = client._driver.settings.clock
         self._ledger = ledger
         self._folder, self._is_new_folder = _check_folder(output)
+        self.concurrency = concurrency
         self._pace = Pace(concurrency)
         self._max_cost = max_cost
         self._max_failures = max_failures
@@ -161,9 +170,10 @@ class _Batch:
 
     async def run(self) -> Report:
         try:
-            await self._start_rows()
-            while self._in_flight:
-                await self._change()
+            with self._ledger._store.joining_writes(JOINING_SECONDS):
+                await self._start_rows()
+                while self._in_flight:
+                    await self._change()
         finally:
             for task in self._in_flight:
                 task.cancel()

@@ -70,6 +70,17 @@ class Store:
             self.close()
             raise
 
+    @contextlib.contextmanager
+    def joining_writes(self, seconds: float) -> Iterator[None]:
+        """Let every write wait some seconds for others that can share its commit, as on a disk a
+        commit costs more than all the rest.
+        """
+        self._transactions.pause = seconds
+        try:
+            yield
+        finally:
+            self._transactions.pause = 0.0
+
     def close(self) -> None:
         """Close the connections."""
         is_own = os.getpid() == self._pid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -21,6 +22,8 @@ class Transactions:
 
     def __init__(self, begin: Callable[[], AbstractContextManager[Connection]]) -> None:
         self._begin = begin
+        self.pause = 0.0
+        """Seconds before each transaction, in which other threads may join it."""
         self._waiting: deque[_Job[Any]] = deque()
         self._lock = threading.Lock()
 
@@ -34,6 +37,7 @@ class Transactions:
             self._waiting.append(job)
             with self._lock:
                 if not job.is_done:
+                    time.sleep(self.pause)
                     self._commit(self._jobs(job))
         except BaseException:  # Ctrl-C: nobody may perform it later
             with contextlib.suppress(ValueError):
