@@ -45,6 +45,8 @@ from mountsea_banana import (
 )
 from mountsea_banana.cli._outputs import obstacle
 from mountsea_banana.client import _responses, _threads
+from mountsea_banana.client._exchange import RawResponse
+from mountsea_banana.client._redaction import Redactor
 from mountsea_banana.rules import _rules
 
 from tests import drift
@@ -2403,3 +2405,49 @@ def test_an_impossible_file_name_is_reported() -> None:
     message = obstacle("a" * 300, overwrite=False)
     assert message is not None
     assert message.startswith("OSError: [Errno 36] File name too long")
+
+
+# What a response that broke off, or is not quite JSON, says.
+
+
+def read(text: str, *, is_broken: bool = True) -> _responses.APIResponse:
+    fault = httpx.ReadError("the connection broke") if is_broken else None
+    return _responses.read_response(
+        RawResponse(201, httpx.Headers(), text.encode(), fault), Redactor(KEY)
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"parent": {"taskId": "t-0"}, "taskId": "t-1", "images": [',
+        '{"parent": {"taskId": "t-0"}, "taskId": "t-1", "images": [ }',
+        '{"parent": {"taskId": "t-0"}, "taskId": "t-1"} <html>',
+        '{"parent": [{"taskId": "t-0"}], "taskId": "t-1", "status": "pen',
+        '201 "taskId": "t-1"',
+    ],
+)
+def test_the_id_of_the_task_itself_is_found_in_what_is_not_quite_json(text: str) -> None:
+    assert read(text).task_id == "t-1"
+
+
+def test_the_beginning_of_a_key_is_redacted_where_a_response_broke_off() -> None:
+    for length in range(6, len(KEY) + 1):
+        assert read(f"no key {KEY[:length]}").text == "no key [redacted]"
+        assert read(f"no key {KEY[:length].upper()}").text == "no key [redacted]"
+        assert read(f"no key {KEY[:length]}.").text == (
+            f"no key {KEY[:length] if length < len(KEY) else '[redacted]'}."
+        )
+    assert read(f"no key {KEY[:5]}").text == f"no key {KEY[:5]}"
+
+
+def test_the_beginning_of_a_key_in_a_whole_response_is_left_alone() -> None:
+    assert read(f"no key {KEY[:-1]}", is_broken=False).text == f"no key {KEY[:-1]}"
+
+
+@pytest.mark.parametrize(("key", "is_redacted"), [("k-345", False), ("k-3456", True), (KEY, True)])
+def test_the_beginning_of_a_key_is_redacted_as_hex_unless_it_tells_nothing(
+    key: str, is_redacted: bool
+) -> None:
+    text = f"debug data {key.encode().hex()}"
+    assert (Redactor(key)(text) == "debug data [redacted]") is is_redacted
