@@ -260,12 +260,18 @@ class _Normalizer(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
+# Until Python 3.12, threads that parse at the same moment share the count of their recursions.
+_parsing = threading.Lock()
+
+
 def normalized(source: str) -> str | None:
     """Return a module's syntax tree, without parts that have no effect; None for invalid code."""
     try:
-        return ast.dump(_Normalizer().visit(ast.parse(source)))
+        with _parsing:
+            tree = ast.parse(source)
     except SyntaxError:
         return None
+    return ast.dump(_Normalizer().visit(tree))
 
 
 def is_unexplained(mutant: Mutant) -> bool:
