@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench browser build chaos check-api check-generated clean contract demo docs environments faults format generate help inspector lint mock mutants pin recording rehearse release-check servers setup soak spec-diff test typecheck unit update-spec
+.PHONY: bench bench-guard browser build chaos check-api check-generated clean contract demo docs environments faults format generate help inspector lint mock mutants pin recording rehearse release-check servers setup soak spec-diff test typecheck unit update-spec
 
 PYTHON ?= python3
 VENV := .venv
@@ -99,6 +99,9 @@ check-generated: $(READY) ## fail if generated_client or the synchronous client 
 
 bench: $(READY) ## measure the client, the mock and the contract tests beside what limits them [ROWS="rules …"]
 	@$(RUN) -m scripts.bench $(ROWS)
+
+bench-guard: $(READY) ## fail if the client got more than 25 % slower than scripts/bench_ratios.toml says
+	@$(RUN) -m scripts.bench --guard
 
 docs: $(READY) ## build the documentation site in build/docs, without network access
 	@$(VENV)/bin/sphinx-build --quiet --fail-on-warning -d build/doctrees docs build/docs

@@ -2,6 +2,7 @@
 
     python -m scripts.bench          measure every row
     python -m scripts.bench ROW...   measure these rows only
+    python -m scripts.bench --guard  exit with 1 if the client got much slower; write no report
 
 Writes bench-report/bench.md and bench-report/bench.html. The sides of a row are measured in one
 run, in alternating rounds. Their ratios therefore hold on other machines; the figures do not.
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import importlib
 import sys
 import tempfile
 import time
@@ -26,11 +28,14 @@ from mountsea_api.models import NanoImageDto
 from mountsea_banana import AsyncNanoBanana, InstantClock, NanoBanana, batch, check_request
 from mountsea_banana.ledger import Ledger
 
+from scripts import bench_growth as growth
+from scripts import bench_guard as guard
 from scripts import bench_measure as measure
 from scripts.bench_measure import Row, Sample, alternate, per_await, per_call
 from scripts.bench_report import write
 
-REPORT = Path(__file__).parent.parent / "bench-report"
+ROOT = Path(__file__).parent.parent
+REPORT = ROOT / "bench-report"
 KEY = "test-token"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 PATH = "/gemini/image/generate"
@@ -70,22 +75,20 @@ def in_process() -> Row:
         return http.post(url + PATH, json=BODY).json()
 
     with measure.waiting_thread() as hand_over:
-        sides = {
+        sides: dict[str, Callable[[], object]] = {
             "bare httpx": post,
             "generated client": lambda: nano_image.sync(client=generated, body=body),
             "NanoBanana": lambda: banana.submit(BODY),
             "bare httpx in a waiting thread": lambda: hand_over(post),
             "one hand-off between threads": lambda: hand_over(lambda: None),
         }
+        with contextlib.suppress(ImportError):
+            sides["openai's SDK"] = _openai_call()
         samples = alternate({n: per_call(call, 10) for n, call in sides.items()}, rounds=300)
     row = Row("A submission in process, synchronous", "µs", samples)
     own = row.fastest("NanoBanana") / row.fastest("bare httpx in a waiting thread")
-    return Row(
-        row.title,
-        row.unit,
-        samples,
-        f"The fastest NanoBanana to the fastest in a thread: {own:.2f}",
-    )
+    note = f"The fastest NanoBanana to the fastest in a thread: {own:.2f}"
+    return Row(row.title, row.unit, {**samples, **_missing(samples, "openai's SDK")}, note)
 
 
 def in_process_async() -> Row:
@@ -178,6 +181,28 @@ def in_flight() -> Row:
     return Row(title, "per second", {**samples, **_missing(samples, "bare aiohttp")}, note)
 
 
+def polls() -> Row:
+    """10,000 polls of tasks on the mock in four rounds, 200 of them always under way."""
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
+    with measure.mock("--advances", "hand") as url, asyncio.Runner() as runner:
+        http = httpx.AsyncClient(headers=HEADERS, limits=limits, timeout=120)
+        ours = httpx.AsyncClient(limits=limits)
+        banana = AsyncNanoBanana(KEY, base_url=url, timeout=120, http_client=ours)
+        task = runner.run(banana.submit(BODY))
+
+        async def poll() -> object:
+            return (await http.get(url + POLL_PATH, params={"taskId": task.id})).json()
+
+        sides = {
+            "bare httpx": lambda: runner.run(measure.rate(poll, 2500, 200)),
+            "AsyncNanoBanana": lambda: runner.run(measure.rate(task.fetch, 2500, 200)),
+        }
+        samples = alternate(sides, rounds=4)
+        runner.run(http.aclose())
+        runner.run(ours.aclose())
+    return Row("10,000 polls of the mock, 200 in flight", "per second", samples)
+
+
 def batches() -> Row:
     """Batches on the mock: every row is submitted, polled and downloaded, and its image written."""
     count, in_flight = 1000, 50
@@ -267,14 +292,37 @@ def start_up() -> Row:
 
 
 def mock_server(connections: int) -> Row:
-    """Responses to submissions, beside those of an application on the same server."""
-    with measure.bare_app() as bare, measure.mock() as mock, asyncio.Runner() as runner:
+    """Responses to submissions, beside an application on the same server, and Prism."""
+    with contextlib.ExitStack() as stack:
+        urls = {
+            "bare Starlette app": stack.enter_context(measure.bare_app()),
+            "mock": stack.enter_context(measure.mock()),
+        }
+        with contextlib.suppress(FileNotFoundError):
+            urls["Prism"] = stack.enter_context(measure.prism(ROOT / "openapi.yaml"))
+        runner = stack.enter_context(asyncio.Runner())
         sides = {
             name: functools.partial(_server_rate, runner, url, connections)
-            for name, url in {"bare Starlette app": bare, "mock": mock}.items()
+            for name, url in urls.items()
         }
         samples = alternate(sides, rounds=7)
-    return Row(f"The mock, {connections} connections", "responses per second", samples)
+    title = f"The mock, {connections} connections"
+    return Row(title, "responses per second", {**samples, **_missing(samples, "Prism")})
+
+
+def generation() -> Row:
+    """Generating the low-level client, by the generator alone and with all our checks."""
+    with tempfile.TemporaryDirectory() as folder:
+        generator = (
+            *("-m", "openapi_python_client", "generate", "--meta", "none", "--overwrite"),
+            *("--path", str(ROOT / "openapi.yaml"), "--config", str(ROOT / "generator-config.yml")),
+            *("--output-path", f"{folder}/mountsea_api"),
+        )
+        sides = {
+            "the generator alone": measure.command(*generator),
+            "make check-generated": measure.command(str(ROOT / "scripts/generate.py"), "--check"),
+        }
+        return Row("Generating the client", "ms", alternate(sides, rounds=5))
 
 
 def contract_tests() -> Row:
@@ -294,6 +342,7 @@ ROWS: Mapping[str, Callable[[], Row]] = {
     "loopback": loopback,
     "loopback-async": loopback_async,
     "in-flight": in_flight,
+    "polls": polls,
     "batches": batches,
     "rules": rules,
     "start-up": start_up,
@@ -301,6 +350,12 @@ ROWS: Mapping[str, Callable[[], Row]] = {
     "mock-16": functools.partial(mock_server, 16),
     "mock-256": functools.partial(mock_server, 256),
     "contract": contract_tests,
+    "generate": generation,
+    "growth-submissions": growth.submissions,
+    "growth-waits": growth.waits,
+    "growth-rows": growth.rows,
+    "growth-operations": growth.operations,
+    "growth-prompts": growth.prompts,
 }
 
 
@@ -308,7 +363,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"one of {', '.join(ROWS)}")
-    names = parser.parse_args(arguments).rows or list(ROWS)
+    parser.add_argument("--guard", action="store_true", help="compare with the committed ratios")
+    options = parser.parse_args(arguments)
+    if options.guard:
+        return guard.main(ROWS)
+    names = options.rows or list(ROWS)
     if unknown := [name for name in names if name not in ROWS]:
         parser.error(f"there is no row {unknown[0]!r}: choose from {', '.join(ROWS)}")
     rows = []
@@ -318,6 +377,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"bench: {name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     print(write(rows, REPORT))
     return 0
+
+
+def _openai_call() -> Callable[[], object]:
+    """Return a request of like size by openai's SDK. Raises ImportError if it is not installed."""
+    sdk, http = importlib.import_module("openai"), importlib.import_module("httpx2")
+    transport = http.MockTransport(lambda _: http.Response(200, json={"created": 1, "data": []}))
+    client = sdk.OpenAI(
+        api_key=KEY, base_url="http://127.0.0.1", http_client=http.Client(transport=transport)
+    )
+    return functools.partial(client.images.generate, prompt="a cat", model="a", size="1024x1024")
 
 
 def _created(_: httpx.Request) -> httpx.Response:

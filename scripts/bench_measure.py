@@ -8,6 +8,8 @@ import os
 import queue
 import random
 import resource
+import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -108,7 +110,8 @@ def processor_of_children() -> float:
 
 def command(*arguments: str, clock: Callable[[], float] = time.perf_counter) -> Sample:
     """Return a sample: the milliseconds that a Python process takes, its modules compiled."""
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": _bytecode.name}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {**os.environ, "PATH": path, "PYTHONPYCACHEPREFIX": _bytecode.name}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def sample() -> float:
@@ -171,6 +174,33 @@ def mock(*options: str) -> contextlib.AbstractContextManager[str]:
 def bare_app() -> contextlib.AbstractContextManager[str]:
     """Run an application that only parses a request and creates an id; yield its URL."""
     return server(str(Path(__file__).with_name("bench_bare_app.py")))
+
+
+@contextlib.contextmanager
+def prism(spec: Path) -> Iterator[str]:
+    """Run Prism, a mock server of others for any spec; yield its URL.
+
+    Raises FileNotFoundError if npm is not installed or cannot get Prism.
+    """
+    npx = shutil.which("npx")
+    if npx is None:
+        raise FileNotFoundError("npx is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [npx, "--yes", "@stoplight/prism-cli@5", "mock", "--port", str(port), str(spec)]
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None  # noqa: S101
+            if not any("listening" in line for line in process.stdout):
+                raise FileNotFoundError("npm cannot get Prism")
+            # It logs every request, and a full pipe would stop it.
+            threading.Thread(target=process.stdout.read, daemon=True).start()
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
 
 
 async def rate(call: Callable[[], Awaitable[object]], calls: int, in_flight: int) -> float:
