@@ -336,7 +336,7 @@ def test_a_call_that_a_kill_interrupted_is_paid_once(servers: Servers) -> None:
                 await agent.client.call_tool("generate_image", CAT, progress_callback=kill)
 
     async def repeated() -> dict[str, Any]:
-        async with servers.process() as agent:
+        async with servers.here() as agent:
             return await agent.document("generate_image", CAT)
 
     asyncio.run(killed())
@@ -769,6 +769,38 @@ def test_a_redirect_to_a_private_address_is_not_followed(
     assert requests
 
 
+def test_an_address_that_changes_after_its_check_is_not_requested(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_image_checks, "is_public", lambda address: str(address) == "127.0.0.2")
+    look_up = socket.getaddrinfo
+    addresses = iter(["127.0.0.2"])  # and then the private one
+
+    def rebind(host: str | bytes, *arguments: Any, **options: Any) -> Any:
+        is_rebinding = host in ("rebinding.example", b"rebinding.example")
+        found = next(addresses, "127.0.0.1") if is_rebinding else host
+        return look_up(found, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebind)
+    requests: list[bytes] = []
+
+    async def scenario() -> None:
+        async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            requests.append(await reader.readline())
+            writer.close()
+
+        async with await asyncio.start_server(note, "127.0.0.1", 0) as listener:
+            port = listener.sockets[0].getsockname()[1]
+            url = f"http://rebinding.example:{port}/cat.png"
+            edit = {**CAT, "image_urls": [url], "check_images": True}
+            async with servers.here() as agent:
+                await agent.refusal("edit_image", edit)
+
+    asyncio.run(scenario())
+    assert next(addresses, None) is None
+    assert requests == []
+
+
 def test_a_host_that_cannot_be_looked_up_is_reported(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -839,6 +871,18 @@ def test_an_image_that_cannot_be_shown_is_saved_all_the_same(
             assert [each.type for each in result.content] == ["text"]
             assert "cannot be shown" in result.structured_content["message"]
             assert result.structured_content["path"]
+
+    asyncio.run(scenario())
+
+
+def test_long_prompts_are_shortened_in_a_list_of_tasks(servers: Servers) -> None:
+    async def scenario() -> None:
+        async with servers.here() as agent:
+            await agent.document("generate_image", {"prompt": 10_000 * "cat "})
+            result = await agent.call("list_tasks", {})
+            assert len(result.model_dump_json()) < 10_000
+            (task,) = result.structured_content["tasks"]
+            assert task["request"]["prompt"].startswith("cat cat")
 
     asyncio.run(scenario())
 
