@@ -124,7 +124,7 @@ def _in_doubt(error: errors.SubmissionUnknown, options: Options) -> Failure:
     return Failure(
         "The request may have been accepted, but its task is not known. It is never sent again by "
         "itself, and another variant may pay twice. A person must look for the task in the "
-        f"account, then run `{settle}`, or `{release}` if there is none",
+        f"account, then run `{settle}`, or `{release}` if the account does not have it",
         reason,
         "unknown",
         "unknown",

@@ -89,8 +89,8 @@ def claimed(facts: Facts, until: datetime) -> Reply:
     """Return the reply for a request that another server has started to submit."""
     message = (
         "Another server is submitting this request, or was killed while it did. Make the same call "
-        f"again for its task: it is charged at most once. If there is no task by {until:%H:%M} "
-        "UTC, that call says how a person finds out what became of it."
+        "again for its task: it is charged at most once. If the task is still missing after "
+        f"{until:%H:%M} UTC, the same call says what a person must do."
     )
     return Reply(_picture(facts, message, "submitting"))
 
@@ -116,7 +116,7 @@ def failed(facts: Facts, failure: Failure) -> Reply:
 
 def listed(entries: Sequence[Entry]) -> Reply:
     """Return the reply with tasks of the ledger."""
-    message = f"{len(entries)} tasks, the newest first."
+    message = "The latest tasks, the newest first."
     return Reply({"tasks": [_task(each) for each in entries], "message": message})
 
 
@@ -126,7 +126,7 @@ def checked(violations: Sequence[Violation]) -> Reply:
         {"rule": each.rule, "field": each.field, "message": each.message} for each in violations
     ]
     message = (
-        f"The request breaks {len(found)} rules; nothing was sent."
+        "The request violates the rules listed here; nothing was sent."
         if found
         else "The request conforms to the rules; nothing was sent."
     )
