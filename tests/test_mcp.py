@@ -27,13 +27,16 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ImageContent, TextContent
 from mountsea_banana import (
     AsyncNanoBanana,
+    AsyncTask,
+    Clock,
     ConfigurationError,
     NanoBanana,
     SubmissionUnknown,
 )
+from mountsea_banana._shared.signals import ENDING
 from mountsea_banana.ledger import Ledger, LedgerError
-from mountsea_banana.mcp import _http, _image_checks, _replies, _run
-from mountsea_banana.mcp._failures import explain
+from mountsea_banana.mcp import _http, _image_checks, _replies, _run, _thumbnails
+from mountsea_banana.mcp._failures import Failure, explain
 from mountsea_banana.mcp._options import Options
 from mountsea_banana.mcp._pictures import Pictures
 from mountsea_banana.mcp._replies import Facts
@@ -65,6 +68,11 @@ MALFORMED: list[tuple[str, dict[str, Any], str]] = [
         "edit_image",
         {**CAT, "image_urls": ["https://a.b/c"], "check_images": "yes"},
         "check_images must be true or false",
+    ),
+    (
+        "edit_image",
+        {**CAT, "image_urls": ["https://a.b/c"], "action": "generate"},
+        "action is not an argument of this tool",
     ),
     ("get_task", {}, "task_id must be the string"),
     ("get_task", {"id": "1"}, "id is not an argument of this tool"),
@@ -134,6 +142,7 @@ class Servers:
         key: str | None = "test-token",
         url: str | None = None,
         allows_private_images: bool = False,
+        clock: Clock | None = None,
     ) -> AsyncIterator[Agent]:
         """Connect to a server in this process, whose client waits in no real time."""
         options = Options(
@@ -150,7 +159,7 @@ class Servers:
             )
         except ConfigurationError as error:
             client = error
-        with Ledger(options.ledger) as ledger:
+        with Ledger(options.ledger, clock=clock) as ledger:
             async with (
                 Pictures(options, ledger, client) as pictures,
                 Client(create_server(pictures, options)) as connected,
@@ -327,7 +336,7 @@ def test_a_call_that_a_kill_interrupted_is_paid_once(servers: Servers) -> None:
                 await agent.client.call_tool("generate_image", CAT, progress_callback=kill)
 
     async def repeated() -> dict[str, Any]:
-        async with servers.process() as agent:
+        async with servers.here() as agent:
             return await agent.document("generate_image", CAT)
 
     asyncio.run(killed())
@@ -479,8 +488,100 @@ class SlowAPI:
         body = b'{"taskId": "slow"}' if is_submission else b'{"status": "processing"}'
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
         writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
-        await writer.drain()
+        with contextlib.suppress(ConnectionError):  # of a client that was killed
+            await writer.drain()
         writer.close()
+
+
+class LaterClock(Clock):
+    """A clock that is an hour ahead, when every submission has ended."""
+
+    def wall(self) -> float:
+        return super().wall() + 3600
+
+
+def test_a_submission_that_a_kill_interrupted_is_never_sent_again(servers: Servers) -> None:
+    async def scenario() -> None:
+        api = SlowAPI()
+        async with await asyncio.start_server(api.handle, "127.0.0.1", 0) as listener:
+            url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+            servers.environment["MOUNTSEA_BASE_URL"] = url
+            async with servers.process() as agent:
+                call = asyncio.create_task(agent.call("generate_image", CAT))
+                await api.arrived.wait()
+                os.kill(int(servers.pid_file.read_text()), signal.SIGKILL)
+                with pytest.raises(MCPError):
+                    await call
+            api.responds.set()
+            async with servers.here(url=url) as agent:
+                document = await agent.document("generate_image", CAT)
+                assert (document["status"], document["charged"]) == ("submitting", "no")
+                assert "or was killed while it did" in document["message"]
+            async with servers.here(url=url, clock=LaterClock()) as agent:
+                document = await agent.refusal("generate_image", CAT)
+                assert f"ledger settle {document['key']} TASK_ID" in document["message"]
+                assert f"ledger release {document['key']}" in document["message"]
+                assert document["spent"]["submissions"] == 1
+        assert api.submissions == 1
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_paid_once_the_ledger_is_elsewhere(servers: Servers) -> None:
+    async def scenario() -> None:
+        async with servers.here() as agent:
+            await agent.document("generate_image", CAT)
+            servers.output.rename(servers.output.with_name("moved"))
+            for _ in range(2):
+                document = await agent.refusal("generate_image", {**CAT, "variant": 2})
+                assert "was moved, deleted or replaced" in document["message"]
+                servers.output.mkdir(exist_ok=True)
+                Ledger(servers.output / ".ledger.db").close()
+
+    asyncio.run(scenario())
+    assert servers.api.charged == 1
+
+
+def test_a_result_is_returned_although_the_ledger_cannot_be_read(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Ledger) -> None:
+        raise LedgerError("the disk is full")
+
+    monkeypatch.setattr(Ledger, "charges", fail)
+
+    async def scenario() -> None:
+        async with servers.here() as agent:
+            document = await agent.document("generate_image", CAT)
+            assert document["task_id"]
+            assert document["spent"] == {"submissions": None, "budget": 100}
+
+    asyncio.run(scenario())
+
+
+def test_a_bug_after_the_payment_does_not_lose_the_task(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(AsyncTask, "wait", fail)
+
+    async def scenario() -> None:
+        async with servers.here() as agent:
+            document = await agent.refusal("generate_image", CAT)
+            assert "Unexpected ZeroDivisionError" in document["message"]
+            assert document["task_id"]
+            assert document["charged"] == "yes"
+
+    asyncio.run(scenario())
+
+
+def test_a_text_that_is_long_or_not_unicode_fits_into_a_result() -> None:
+    failure = Failure("The task failed", untrusted="\ud800" + 100_000 * "x")
+    result = _replies.failed(Facts(), failure).result({"submissions": 1, "budget": 10})
+    assert len(result.model_dump_json()) < 10_000
+    assert result.structured_content["untrusted"]["message"].startswith("?xx")
 
 
 @pytest.mark.parametrize("ends", ["by-itself", "by-cancellation"])
@@ -668,6 +769,38 @@ def test_a_redirect_to_a_private_address_is_not_followed(
     assert requests
 
 
+def test_an_address_that_changes_after_its_check_is_not_requested(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_image_checks, "is_public", lambda address: str(address) == "127.0.0.2")
+    look_up = socket.getaddrinfo
+    addresses = iter(["127.0.0.2"])  # and then the private one
+
+    def rebind(host: str | bytes, *arguments: Any, **options: Any) -> Any:
+        is_rebinding = host in ("rebinding.example", b"rebinding.example")
+        found = next(addresses, "127.0.0.1") if is_rebinding else host
+        return look_up(found, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebind)
+    requests: list[bytes] = []
+
+    async def scenario() -> None:
+        async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            requests.append(await reader.readline())
+            writer.close()
+
+        async with await asyncio.start_server(note, "127.0.0.1", 0) as listener:
+            port = listener.sockets[0].getsockname()[1]
+            url = f"http://rebinding.example:{port}/cat.png"
+            edit = {**CAT, "image_urls": [url], "check_images": True}
+            async with servers.here() as agent:
+                await agent.refusal("edit_image", edit)
+
+    asyncio.run(scenario())
+    assert next(addresses, None) is None
+    assert requests == []
+
+
 def test_a_host_that_cannot_be_looked_up_is_reported(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -700,14 +833,18 @@ def test_a_host_that_cannot_be_looked_up_is_reported(
         ("fd00::1", False),
         ("::ffff:10.0.0.1", False),
         ("64:ff9b::a00:1", False),
+        ("64:ff9b:1::a00:1", False),
         ("2002:a00:1::", False),
+        ("::a00:1", False),
+        ("fec0::1", False),
+        ("4000::1", False),
     ],
 )
 def test_public_addresses_are_told_from_others(address: str, expected: bool) -> None:
     assert _image_checks.is_public(ipaddress.ip_address(address)) is expected
 
 
-def test_thumbnails_fit_into_a_reply(tmp_path: Path) -> None:
+def test_thumbnails_fit_into_a_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = tmp_path / "noise.png"
     Image.frombytes("RGB", (900, 900), random.Random(1).randbytes(900 * 900 * 3)).save(noise)
     small = thumbnail(noise)
@@ -719,6 +856,8 @@ def test_thumbnails_fit_into_a_reply(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(noise.read_bytes()[:2000])
     assert thumbnail(damaged) is None
+    monkeypatch.setattr(_thumbnails, "MAX_PIXELS", 900 * 900 - 1)
+    assert thumbnail(noise) is None
 
 
 def test_an_image_that_cannot_be_shown_is_saved_all_the_same(
@@ -732,6 +871,18 @@ def test_an_image_that_cannot_be_shown_is_saved_all_the_same(
             assert [each.type for each in result.content] == ["text"]
             assert "cannot be shown" in result.structured_content["message"]
             assert result.structured_content["path"]
+
+    asyncio.run(scenario())
+
+
+def test_long_prompts_are_shortened_in_a_list_of_tasks(servers: Servers) -> None:
+    async def scenario() -> None:
+        async with servers.here() as agent:
+            await agent.document("generate_image", {"prompt": 10_000 * "cat "})
+            result = await agent.call("list_tasks", {})
+            assert len(result.model_dump_json()) < 10_000
+            (task,) = result.structured_content["tasks"]
+            assert task["request"]["prompt"].startswith("cat cat")
 
     asyncio.run(scenario())
 
@@ -800,7 +951,7 @@ class TestCommand:
         assert "http://127.0.0.1:" in outcome.err
         assert tokens[0] == token or tokens[0] in outcome.err
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("number", ENDING)
     def test_a_signal_ends_it_although_stdin_is_open(
         self, run: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
     ) -> None:
@@ -824,6 +975,24 @@ class TestCommand:
         monkeypatch.setattr(_run, "create_server", lambda *_: OpenServer())
         run("mcp", "--output", "pictures")
         assert codes == [128 + number]
+
+    @pytest.mark.parametrize("token", ["two words", "t\u00f6ken"])
+    def test_a_token_that_no_header_can_contain_is_a_usage_error(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, token: str
+    ) -> None:
+        monkeypatch.setenv("MOUNTSEA_MCP_TOKEN", token)
+        outcome = run("mcp", "--output", "pictures", "--http", "--port", "0")
+        assert outcome.code == 2
+        assert "MOUNTSEA_MCP_TOKEN contains a space" in outcome.err
+        assert token not in outcome.err
+
+    def test_a_signal_that_is_ignored_stays_ignored(self, run: Run) -> None:
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            assert run("mcp", "--output", "pictures").code == 0
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def test_a_port_in_use_is_a_usage_error(self, run: Run) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from attrs import frozen
 
@@ -35,8 +35,10 @@ class Call:
 def read_call(action: str, arguments: Arguments, schema: _schemas.Schema) -> Call:
     """Return the call of a paid tool. Raises InvalidRequest with every violation."""
     given = _without_null(arguments)
-    body = {"action": action, **{name: given[name] for name in given if name not in _OWN}}
+    fields = {name: given[name] for name in given if name not in ("action", *_OWN)}
+    body = {"action": action, **fields}
     violations = check(body, {"action", *schema["properties"]})
+    violations += _unknown(given.keys() & {"action"}, schema["properties"])
     if not str(body.get("prompt", "?")).strip():
         violations.append(Violation("value", "prompt", "is empty", "say what the image shows"))
     variant = given.get("variant", 1)
@@ -87,7 +89,7 @@ def _reject_unknown(arguments: Arguments, known: Collection[str]) -> None:
         raise InvalidRequest(violations)
 
 
-def _unknown(arguments: Arguments, known: Collection[str]) -> Iterator[Violation]:
+def _unknown(arguments: Iterable[str], known: Collection[str]) -> Iterator[Violation]:
     for name in arguments:
         if name not in known:
             yield Violation("argument", name, "is not an argument of this tool", "omit it")

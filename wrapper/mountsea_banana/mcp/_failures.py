@@ -5,6 +5,7 @@ Text that comes from other servers is kept apart, because it might try to instru
 
 from __future__ import annotations
 
+import logging
 import shlex
 
 from attrs import frozen
@@ -14,6 +15,8 @@ from mountsea_banana.ledger._errors import CostLimitReached, InDoubt, KeyConflic
 from mountsea_banana.rules._violations import Violation
 
 from ._options import Options
+
+_logger = logging.getLogger("mountsea_banana.mcp")
 
 
 @frozen
@@ -65,9 +68,10 @@ def explain(error: Exception, options: Options) -> Failure:
         case LedgerError() if error.task_id:
             return Failure(
                 "The task was created, but it could not be recorded. Call get_task with the "
-                f"task_id, and tell a person: {error.problem}",
-                status="running",
-                charged="yes",
+                "task_id, and tell a person",
+                error.problem,
+                "running",
+                "yes",
             )
         case errors.ConfigurationError() | LedgerError():
             return Failure(f"This server cannot do that: {_advise(error)}")
@@ -84,6 +88,7 @@ def explain(error: Exception, options: Options) -> Failure:
         case errors.NanoBananaError():
             return Failure("The API gave no usable response. Try again later", error.problem)
         case _:
+            _logger.error("a call failed", exc_info=error)
             return Failure(
                 f"Unexpected {type(error).__name__}; the log of this server has the details. The "
                 "same call is charged at most once, so it can be repeated",
@@ -119,7 +124,7 @@ def _in_doubt(error: errors.SubmissionUnknown, options: Options) -> Failure:
     return Failure(
         "The request may have been accepted, but its task is not known. It is never sent again by "
         "itself, and another variant may pay twice. A person must look for the task in the "
-        f"account, then run `{settle}`, or `{release}` if there is none",
+        f"account, then run `{settle}`, or `{release}` if the account does not have it",
         reason,
         "unknown",
         "unknown",

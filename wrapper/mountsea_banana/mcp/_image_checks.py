@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import httpx
 
@@ -21,6 +21,9 @@ from mountsea_banana.rules._violations import Violation
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_ALLOCATED = ipaddress.IPv6Network("2000::/3")
+"""The only IPv6 addresses in use on the public internet."""
+_6TO4 = ipaddress.IPv6Network("2002::/16")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -62,16 +65,13 @@ class PublicTransport(httpx.AsyncHTTPTransport):
 
 
 def is_public(address: Address) -> bool:
-    """Return whether an address, and each that it contains, belongs to the public internet."""
-    return all(each.is_global and not each.is_multicast for each in [address, *_inner(address)])
-
-
-def _inner(address: Address) -> Iterator[Address]:
-    """Yield the IPv4 addresses that an IPv6 address leads to."""
+    """Return whether an address belongs to the public internet."""
     if isinstance(address, ipaddress.IPv6Address):
-        if address in _NAT64:
-            yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        yield from filter(None, (address.ipv4_mapped, address.sixtofour))
+        if address in _NAT64:  # leads to an IPv4 address
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        if address not in _ALLOCATED or address in _6TO4:
+            return False
+    return address.is_global and not address.is_multicast
 
 
 async def _look_up(host: str, request: httpx.Request) -> list[Address]:

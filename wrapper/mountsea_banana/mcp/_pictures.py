@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -17,7 +18,7 @@ from mountsea_banana.client._async_tasks import AsyncTask, AsyncTaskResult
 from mountsea_banana.client._polling import FINAL, OPEN
 from mountsea_banana.ledger._async_once import AsyncOnce, AsyncRecordedTask
 from mountsea_banana.ledger._entries import Entry
-from mountsea_banana.ledger._errors import KeyClaimed
+from mountsea_banana.ledger._errors import KeyClaimed, LedgerError
 from mountsea_banana.ledger._ledger import Ledger
 
 from . import _replies
@@ -50,6 +51,7 @@ class Pictures:
         self._options = options
         self._ledger = ledger
         self._client_or_error = client
+        self._ledger_file = options.ledger.stat()
         self._submissions: dict[str, asyncio.Task[AsyncRecordedTask]] = {}
 
     async def __aenter__(self) -> Self:
@@ -68,9 +70,16 @@ class Pictures:
         while self._submissions:
             await asyncio.wait(self._submissions.values())
 
-    async def spent(self) -> dict[str, int]:
-        """Return how many submissions were or may have been charged, and their limit."""
-        submissions = await asyncio.to_thread(self._ledger.charges)
+    async def spent(self) -> dict[str, int | None]:
+        """Return how many submissions were or may have been charged, and their limit.
+
+        The number is None if the ledger cannot be read, because the rest of a result still counts.
+        """
+        submissions = None
+        try:
+            submissions = await asyncio.to_thread(self._ledger.charges)
+        except LedgerError as error:
+            _logger.warning("what was spent is not known: %s", error)
         return {"submissions": submissions, "budget": self._options.budget}
 
     async def make(self, call: Call, report: Report) -> Reply:
@@ -85,8 +94,10 @@ class Pictures:
         is_new = key not in self._submissions
         submission = self._submit(key, call)
         await asyncio.wait({submission}, timeout=max(0.0, deadline - time.monotonic()))
-        if not submission.done() or isinstance(submission.exception(), KeyClaimed):
+        if not submission.done():
             return _replies.submitting(Facts(key, charged="unknown"))
+        if isinstance(error := submission.exception(), KeyClaimed):
+            return _replies.claimed(Facts(key, charged="no"), error.entry.ends_at)
         task = submission.result()
         facts = Facts(key, task.id, "yes" if is_new and task.is_new else "no")
         return await self._follow(task, facts, deadline, report)
@@ -146,6 +157,7 @@ class Pictures:
         )
 
         async def submit() -> AsyncRecordedTask:
+            await asyncio.to_thread(self._check_ledger)
             return cast("AsyncRecordedTask", await once.submit(call.body))
 
         def finish(submission: asyncio.Task[AsyncRecordedTask]) -> None:
@@ -157,6 +169,21 @@ class Pictures:
         self._submissions[key] = submission = asyncio.create_task(submit())
         submission.add_done_callback(finish)
         return submission
+
+    def _check_ledger(self) -> None:
+        """Raise LedgerError if the ledger was moved, deleted or replaced.
+
+        SQLite would go on writing to the old file, which no later server reads.
+        """
+        try:
+            is_same = os.path.samestat(self._ledger_file, self._options.ledger.stat())
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise LedgerError(
+                "its output folder was moved, deleted or replaced. A person must restore it, and "
+                "restart the server"
+            )
 
     async def _follow(
         self, task: AsyncTask, facts: Facts, deadline: float, report: Report
@@ -182,7 +209,7 @@ class Pictures:
             )
         except errors.WaitTimeout:
             return _replies.running(facts)
-        except errors.NanoBananaError as error:
+        except Exception as error:  # whatever happened, the agent needs the task id
             return _replies.failed(facts, explain(error, self._options))
         small = await asyncio.to_thread(thumbnail, saved)
         return _replies.saved(facts, saved, result.image_urls[0], small)

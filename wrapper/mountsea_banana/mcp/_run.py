@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -13,6 +14,7 @@ import sys
 
 from mcp.server.stdio import stdio_server
 
+from mountsea_banana._shared.signals import ENDING
 from mountsea_banana.client._async_client import AsyncNanoBanana
 from mountsea_banana.client._errors import ConfigurationError
 from mountsea_banana.ledger._errors import LedgerError
@@ -32,8 +34,8 @@ _logger = logging.getLogger("mountsea_banana.mcp")
 def run(options: Options, *, port: int | None) -> None:
     """Serve over stdio, or over HTTP if there is a port, until the client or the user ends it.
 
-    Raises LedgerError if the output folder cannot be used, and ConfigurationError if the port
-    cannot be.
+    Raises LedgerError if the output folder cannot be used, and ConfigurationError if the port or
+    the token cannot be.
     """
     # stdout carries the protocol alone.
     logging.basicConfig(
@@ -57,7 +59,7 @@ async def _serve(options: Options, ledger: Ledger, port: int | None) -> None:
                 async with stdio_server() as (read, write):
                     await server.run(read, write, server.create_initialization_options())
             else:
-                token = os.environ.get(TOKEN) or secrets.token_urlsafe()
+                token = _token()
                 with _listen(port) as listener:
                     _announce(listener, token)
                     await _http.serve(server, listener, token)
@@ -75,6 +77,14 @@ def _client(options: Options) -> AsyncNanoBanana | ConfigurationError:
         return error
 
 
+def _token() -> str:
+    """Return the token of HTTP. Raises ConfigurationError if no header can contain it."""
+    token = os.environ.get(TOKEN) or secrets.token_urlsafe()
+    if not re.fullmatch("[!-~]+", token):
+        raise ConfigurationError(f"{TOKEN} contains a space or a character that is not ASCII")
+    return token
+
+
 def _end_at_signals(pictures: Pictures) -> None:
     """Let a signal end the process as soon as no submission is under way.
 
@@ -89,7 +99,8 @@ def _end_at_signals(pictures: Pictures) -> None:
     def receive(number: int) -> None:
         ends.append(asyncio.create_task(end(number)))
 
-    for each in (signal.SIGINT, signal.SIGTERM):
+    # A command like nohup ignores a signal on purpose.
+    for each in [each for each in ENDING if signal.getsignal(each) is not signal.SIG_IGN]:
         # Windows has no such handlers, and its clients end a process without a signal.
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(each, receive, each)

@@ -148,12 +148,14 @@ def _object(properties: Schema, required: list[str]) -> Schema:
 
 def _result(properties: Schema) -> Schema:
     count = {"type": "integer", "minimum": 0}
-    spent = _object({"submissions": count, "budget": count}, ["submissions", "budget"])
+    submissions = {**count, "type": ["integer", "null"]}
+    spent = _object({"submissions": submissions, "budget": count}, ["submissions", "budget"])
     common = {
         "message": {"type": "string"},
         "spent": {
             **spent,
-            "description": "The submissions that were or may have been charged, and their limit.",
+            "description": "The submissions that were or may have been charged, and their limit. "
+            "Null if the ledger cannot be read.",
         },
         "untrusted": {
             "type": "object",

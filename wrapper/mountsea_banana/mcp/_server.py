@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from mcp import MCPError
@@ -16,7 +15,6 @@ from mcp_types import (
 )
 
 from mountsea_banana._version import __version__
-from mountsea_banana.client._errors import NanoBananaError
 
 from . import _arguments, _replies
 from ._failures import explain
@@ -26,8 +24,6 @@ from ._replies import Facts, Reply
 from ._tools import INSTRUCTIONS, tools
 
 Context = ServerRequestContext[dict[str, Any]]
-
-_logger = logging.getLogger("mountsea_banana.mcp")
 
 
 def create_server(pictures: Pictures, options: Options) -> Server[dict[str, Any]]:
@@ -44,8 +40,6 @@ def create_server(pictures: Pictures, options: Options) -> Server[dict[str, Any]
         try:
             reply = await call(context, params.name, params.arguments or {})
         except Exception as error:
-            if not isinstance(error, NanoBananaError):
-                _logger.exception("a call of %s failed", params.name)
             failure = explain(error, options)
             key, task_id = getattr(error, "key", None), getattr(error, "task_id", None)
             reply = _replies.failed(Facts(key, task_id, failure.charged), failure)
@@ -53,7 +47,7 @@ def create_server(pictures: Pictures, options: Options) -> Server[dict[str, Any]
 
     async def call(context: Context, name: str, arguments: _arguments.Arguments) -> Reply:
         async def report(progress: float, message: str) -> None:
-            await context.session.report_progress(progress, message=message)
+            await context.session.report_progress(progress, message=_replies.clean(message))
 
         match name:
             case "generate_image":

@@ -12,11 +12,16 @@ SIDE = 768
 MAX_BYTES = 500_000
 """The size in bytes. Some clients reject a result of 1 MB, and base64 adds a third."""
 
+MAX_PIXELS = 50_000_000
+"""The pixels of an image that is decoded. A small file can contain so many that memory runs out."""
+
 
 def thumbnail(file: Path) -> bytes | None:
-    """Return an image as a small JPEG; None if it cannot be read."""
+    """Return an image as a small JPEG; None if it cannot be read, or is too large."""
     try:
         with Image.open(file) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None
             image.draft("RGB", (SIDE, SIDE))  # decodes a JPEG at a fraction of its size
             image.thumbnail((SIDE, SIDE))
             small = image.convert("RGB")
