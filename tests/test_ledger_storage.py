@@ -273,6 +273,21 @@ def test_a_ledger_that_is_opened_twice_in_a_process_stays_locked(
         assert keys_in_another_process(path) == ["one", "two"]
 
 
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["moved", "replaced"])
+def test_nothing_is_sent_once_the_ledger_is_elsewhere(
+    path: Path, caller: Caller, banana_server: MockServer, is_replaced: bool
+) -> None:
+    """SQLite would go on writing to the old file."""
+    with Ledger(path) as ledger:
+        caller.submit(ledger, "one")
+        path.rename(path.with_name("moved.db"))
+        if is_replaced:
+            Ledger(path).close()
+        with pytest.raises(LedgerError, match="was moved, deleted or replaced"):
+            caller.submit(ledger, "two")
+    assert banana_server.charged == 1
+
+
 def test_a_new_ledger_waits_for_a_process_that_is_about_to_create_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

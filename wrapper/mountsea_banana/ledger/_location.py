@@ -42,8 +42,11 @@ def parse(location: str | os.PathLike[str]) -> sqlalchemy.URL:
     return url.set(drivername="postgresql+psycopg")
 
 
-def create_file(path: Path) -> None:
-    """Create an empty file that only its owner can read, unless it exists. Raises LedgerError."""
+def create_file(path: Path) -> os.stat_result:
+    """Create an empty file that only its owner can read, unless it exists; return its status.
+
+    Raises LedgerError.
+    """
     try:
         file, mounts = path.resolve(), _mounts()
         kind = _file_system(file.parent, mounts)
@@ -62,6 +65,7 @@ def create_file(path: Path) -> None:
         # belong to the process (https://www.sqlite.org/howtocorrupt.html, 2.2).
         with _creating, contextlib.suppress(FileExistsError):
             os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        return file.stat()
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links
         raise LedgerError(
             f"the ledger {str(path)!r} cannot be opened for writing: {error}"

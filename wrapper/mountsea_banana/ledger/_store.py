@@ -44,7 +44,7 @@ class Store:
         if self._is_sqlite:
             self.name = url.database or ""
             with _forks.using():  # also while the driver is imported
-                _location.create_file(Path(self.name))
+                self._file = _location.create_file(Path(self.name))
                 self._engine = sql.create_engine(url, connect_args={"timeout": LOCK_SECONDS})
             event.listen(self._engine, "connect", partial(_prepare_sqlite, clock=clock))
             event.listen(self._engine, "begin", _begin_sqlite)
@@ -115,7 +115,8 @@ class Store:
         if its task failed. Raises CostLimitReached instead of making more than `max_cost`
         submissions.
         """
-
+        if self._is_sqlite:
+            self._check_file()
         unused = list(self._unused)
 
         def insert(connection: Connection) -> Entry:
@@ -336,6 +337,21 @@ class Store:
         self._check_process()
         with self._no_fork():
             return self._engine.connect().execution_options(writes=writes)
+
+    def _check_file(self) -> None:
+        """Raise LedgerError if the file was moved, deleted or replaced.
+
+        SQLite would go on writing to the old file, which nobody reads who opens the ledger later.
+        """
+        try:
+            is_same = os.path.samestat(self._file, Path(self.name).stat())
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise LedgerError(
+                f"the ledger {self.name!r} was moved, deleted or replaced while it was in use: put "
+                "it back, and open it again; nothing was sent"
+            )
 
     def _no_fork(self) -> AbstractContextManager[None]:
         """Keep forks away from SQLite. A server's connections need no locks of this process."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -51,7 +50,6 @@ class Pictures:
         self._options = options
         self._ledger = ledger
         self._client_or_error = client
-        self._ledger_file = options.ledger.stat()
         self._submissions: dict[str, asyncio.Task[AsyncRecordedTask]] = {}
 
     async def __aenter__(self) -> Self:
@@ -157,7 +155,6 @@ class Pictures:
         )
 
         async def submit() -> AsyncRecordedTask:
-            await asyncio.to_thread(self._check_ledger)
             return cast("AsyncRecordedTask", await once.submit(call.body))
 
         def finish(submission: asyncio.Task[AsyncRecordedTask]) -> None:
@@ -169,21 +166,6 @@ class Pictures:
         self._submissions[key] = submission = asyncio.create_task(submit())
         submission.add_done_callback(finish)
         return submission
-
-    def _check_ledger(self) -> None:
-        """Raise LedgerError if the ledger was moved, deleted or replaced.
-
-        SQLite would go on writing to the old file, which no later server reads.
-        """
-        try:
-            is_same = os.path.samestat(self._ledger_file, self._options.ledger.stat())
-        except OSError:
-            is_same = False
-        if not is_same:
-            raise LedgerError(
-                "its output folder was moved, deleted or replaced. A person must restore it, and "
-                "restart the server"
-            )
 
     async def _follow(
         self, task: AsyncTask, facts: Facts, deadline: float, report: Report
