@@ -189,7 +189,7 @@ class Servers:
             assert found
             headers = {"Authorization": "Bearer agent-token"}
             async with (
-                httpx2.AsyncClient(headers=headers) as http,
+                httpx2.AsyncClient(headers=headers, timeout=120) as http,
                 Client(streamable_http_client(found[0].decode(), http_client=http)) as connected,
             ):
                 yield Agent(connected)
