@@ -1280,7 +1280,8 @@ def test_a_status_error_whose_response_has_no_request_is_a_documented_error(
 ) -> None:
     def fail(_: Any) -> Any:
         request = httpx.Request("GET", "http://a")
-        raise httpx.HTTPStatusError("x", request=request, response=httpx.Response(503))
+        response = httpx.Response(503, extensions={"network_stream": object()})
+        raise httpx.HTTPStatusError("x", request=request, response=response)
 
     transport = httpx.MockTransport((lambda _: httpx.Response(201, json=ID)) if is_hook else fail)
     hooks = {"response": fail} if is_hook else {}
