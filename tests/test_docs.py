@@ -50,7 +50,7 @@ def blocks(language: str) -> list[object]:
     for page in PAGES:
         text = page.read_text("utf-8")
         for fence in FENCE.finditer(text):
-            if fence[1] == language:
+            if fence[1] == language and not fence[2]:
                 line = text.count("\n", 0, fence.start()) + 1
                 found.append(pytest.param(fence[3], id=f"{page.name}:{line}"))
     return found
@@ -85,6 +85,13 @@ def test_every_block_is_in_a_language_that_is_run_or_only_shown(page: Path) -> N
     kinds = [found[1] for found in FENCE.finditer(text)]
     assert len(re.findall(r"```", text)) == 2 * len(kinds)
     assert [kind for kind in kinds if kind not in RUN + SHOWN and kind[0] != "{"] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_an_excerpt_of_an_example_is_what_the_example_has(page: Path) -> None:
+    for fence in FENCE.finditer(page.read_text("utf-8")):
+        if fence[1] in RUN and fence[2]:
+            assert fence[3] in (ROOT / fence[2].strip()).read_text("utf-8")
 
 
 @pytest.mark.usefixtures("_environment")
