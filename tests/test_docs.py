@@ -13,6 +13,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import griffe
@@ -23,7 +24,7 @@ import pytest
 from mountsea_banana.mock import MockServer, Plan
 from mountsea_banana.rules import _rules
 
-from scripts import record
+from scripts import record, reference
 
 from .conftest import KEY, run_suite
 
@@ -189,6 +190,17 @@ def public_parts(part: griffe.Object | griffe.Alias) -> Iterator[griffe.Object |
             yield each
             if each.is_class:
                 yield from public_parts(each)
+
+
+def test_the_reference_is_what_the_docstrings_generate() -> None:
+    assert reference.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize("module", [*sorted({each.module for each in reference.SECTIONS})[:-1]])
+def test_the_reference_has_every_public_name(module: str) -> None:
+    listed = " ".join(each.names for each in reference.SECTIONS if each.module == module)
+    names = {name.removesuffix("()") for name in listed.split()}
+    assert names == {*import_module(module).__all__} - {"__version__"}
 
 
 @pytest.mark.parametrize(
