@@ -89,13 +89,15 @@ spec-diff: $(READY) ## list the changes to the spec and whether they are breakin
 rehearse: $(READY) ## change the spec in ten ways, make the decisions, and run make test, in hours [NAMES="new-model …"]
 	@$(RUN) scripts/rehearse.py $(NAMES)
 
-generate: $(READY) ## regenerate generated_client from openapi.yaml, and the synchronous client
+generate: $(READY) ## regenerate generated_client, the synchronous client and the reference
 	@$(RUN) scripts/generate.py
 	@$(RUN) scripts/generate_sync.py
+	@$(RUN) scripts/reference.py
 
-check-generated: $(READY) ## fail if generated_client or the synchronous client is outdated
+check-generated: $(READY) ## fail if anything that `make generate` writes is outdated
 	@$(RUN) scripts/generate.py --check
 	@$(RUN) scripts/generate_sync.py --check
+	@$(RUN) scripts/reference.py --check
 
 bench: $(READY) ## measure the client, the mock and the contract tests beside what limits them [ROWS="rules …"]
 	@$(RUN) -m scripts.bench $(ROWS)

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 SPEC = "openapi.yaml"
 OVERLAY = "wrapper/mountsea_banana/contract/rules.overlay.yaml"
 RULES = "wrapper/mountsea_banana/rules/_rules.py"
-OPTIONS = "wrapper/mountsea_banana/rules/_options.py"
+MODELS = "wrapper/mountsea_banana/rules/_models.py"
 SUBMITTER = "wrapper/mountsea_banana/client/_async_submitter.py"
 POLLING = "wrapper/mountsea_banana/client/_polling.py"
 SNAPSHOTS = "wrapper/mountsea_banana/client/_snapshots.py"
@@ -70,54 +70,64 @@ OPERATION = """  /gemini/image/upscale:
 """
 
 PRO_OPTIONS = '''class ProOptions(TypedDict, total=False):
-    """The options of nano-banana-pro: any resolution, no wide ratio."""
+    """The options of models with any resolution, but no wide ratio."""
 
-    model: Required[Literal["nano-banana-pro"]]
+    model: Required[ProModel]
     """The model."""
-    aspect_ratio: StandardRatio | None
+    aspect_ratio: StandardRatio | WideRatioNeeds2 | None
     """The ratio; None for the server's default."""
     resolution: Resolution | None
     """The resolution; None for the server's default."""
 
 
 '''
-IMAGES = "        image_urls: str | Sequence[str],\n"
-CHECK = "        check_images: bool = False,\n"
-OVERLOAD = """    @overload
-    async def {method}(
+GENERATE = """    @overload
+    async def generate(self, prompt: str, **options: Unpack[ProOptions]) -> AsyncTask: ...
+"""
+EDIT = """    @overload
+    async def edit(
         self,
         prompt: str,
-{images}        *,
-        model: Literal["nano-banana-pro"],
-        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
-        resolution: Resolution | None = None,
-{check}    ) -> AsyncTask: ...
+        image_urls: str | Sequence[str],
+        *,
+        check_images: bool = False,
+        **options: Unpack[ProOptions],
+    ) -> AsyncTask: ...
 """
 
 SENTENCE = {"only support generate 1 image, default is 1": "one image per request, default is 1"}
+RESOLUTION = "only valid when model is nano-banana-pro"
 
 CHANGES = {
     "new-model": Change(
-        {"- nano-banana-2\n": "- nano-banana-2\n            - nano-banana-3\n"},
         {
-            OPTIONS: {
-                '-pro", "nano-banana-2"]': '-pro", "nano-banana-2", "nano-banana-3"]',
-                'banana-fast"] |': 'banana-fast", "nano-banana-3"] |',
+            "            - nano-banana-2\n": "            - nano-banana-2\n"
+            "            - nano-banana-3\n",
+            f"{RESOLUTION} or nano-banana-2": f"{RESOLUTION}, nano-banana-2 or nano-banana-3",
+        },
+        {
+            MODELS: {'["nano-banana-pro"]': '["nano-banana-pro", "nano-banana-3"]'},
+            RULES: {
+                f"{RESOLUTION} or nano-banana-2": f'{RESOLUTION}, "\n    "nano-banana-2 or '
+                "nano-banana-3"
             },
-            SUBMITTER: {'banana-fast"] |': 'banana-fast", "nano-banana-3"] |'},
-            "docs/reference.md": {"or `nano-banana-2`": "`nano-banana-2` or `nano-banana-3`"},
+            OVERLAY: {
+                "[nano-banana-pro, nano-banana-2]": "[nano-banana-pro, nano-banana-2, "
+                "nano-banana-3]",
+                f"{RESOLUTION} or nano-banana-2": f"{RESOLUTION}, nano-banana-2 or nano-banana-3",
+            },
+            "docs/rules.md": {
+                f"{RESOLUTION} or nano-banana-2": f"{RESOLUTION}, nano-banana-2 or nano-banana-3"
+            },
         },
     ),
     "new-ratio": Change(
         {"            - '9:16'\n": "            - '9:16'\n            - '5:2'\n"},
-        {OPTIONS: {'"16:9", "9:16"]': '"16:9", "9:16", "5:2"]'}},
+        {MODELS: {'"16:9", "9:16"]': '"16:9", "9:16", "5:2"]'}},
     ),
     "new-resolution": Change(
         {"            - 4K\n": "            - 4K\n            - 8K\n"},
-        {
-            OPTIONS: {'"2K", "4K"]': '"2K", "4K", "8K"]'},
-            "docs/reference.md": {"`2K` or `4K`": "`2K`, `4K` or `8K`"},
-        },
+        {MODELS: {'"2K", "4K"]': '"2K", "4K", "8K"]'}},
     ),
     "new-action": Change(
         {"            - generate\n": "            - generate\n            - upscale\n"},
@@ -158,29 +168,28 @@ CHANGES = {
             "nano-banana-2",
         },
         {
-            OPTIONS: {
-                '"nano-banana-fast", "nano-banana-pro", ': '"nano-banana-fast", ',
+            MODELS: {
+                'ProModel = Literal["nano-banana-pro"]\n': "",
+                "FastModel | ProModel |": "FastModel |",
                 PRO_OPTIONS: "",
+                "FastOptions, ProOptions,": "FastOptions,",
             },
             "wrapper/mountsea_banana/__init__.py": {
                 "        ProOptions,\n": "",
                 '    "ProOptions",\n': "",
             },
-            "docs/reference.md": {
-                "`nano-banana-fast`, `nano-banana-pro` or `nano-banana-2`": "`nano-banana-fast` or "
-                "`nano-banana-2`",
-                ".. autoclass:: ProOptions()\n   :members:\n   :undoc-members:\n": "",
-            },
+            "scripts/reference.py": {"ProOptions() ": ""},
             "docs/getting-started.md": {"`ProOptions` and\n": "and\n"},
             SUBMITTER: {
-                OVERLOAD.format(method="generate", images="", check=""): "",
-                OVERLOAD.format(method="edit", images=IMAGES, check=CHECK): "",
+                GENERATE: "",
+                EDIT: "",
+                "    ProOptions,\n": "",
+                "`FastOptions`, `ProOptions` and": "`FastOptions` and",
             },
             "docs/rules.md": {
                 "when model is nano-banana-pro or nano-banana-2": "when model is nano-banana-2"
             },
             RULES: {
-                '("nano-banana-pro", "nano-banana-2")': '("nano-banana-2",)',
                 "when model is nano-banana-pro or nano-banana-2": "when model is nano-banana-2",
             },
             OVERLAY: {
@@ -213,6 +222,7 @@ def rehearse(name: str, change: Change) -> bool:
         decisions = clone.run("-c", UNDECIDED).split("\n")[:-1]
         clone.edit(change.decisions)
         clone.run("scripts/generate_sync.py")
+        clone.run("scripts/reference.py")
         clone.run("-m", "ruff", "format", "--quiet", ".")
         code, output = clone.test()
     files = len(change.decisions)

@@ -131,6 +131,21 @@ CHILD = (
 )
 
 
+# Plugins that take longer to import than the suites of these tests to run.
+WITHOUT = [f"-pno:{name}" for name in ("cacheprovider", "hypothesispytest", "schemathesis")]
+
+
+def run_suite(*arguments: str | Path) -> str:
+    """Run pytest as its users do, and return the last line of its output.
+
+    Unlike pytester, this forgets no module that the test imports first. A second import would make
+    other classes, which `except` and `pytest.raises` in other tests don't recognize.
+    """
+    command = [sys.executable, "-m", "pytest", "-q", *WITHOUT, *arguments]
+    output = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=False).stdout
+    return output.strip().rpartition("\n")[2]
+
+
 class Outcome:
     """The exit code and the output of a command."""
 

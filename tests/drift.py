@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from mountsea_banana.client import _polling
 from mountsea_banana.contract import METHODS
-from mountsea_banana.rules import _options, _rules
+from mountsea_banana.rules import _models, _rules
 
 ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "openapi.yaml"
@@ -27,13 +27,6 @@ OFFERED = {
 }
 # The operations that it does not offer, each with the reason.
 NOT_OFFERED: Mapping[str, str] = {}
-
-
-def literals(hint: Any) -> set[str]:
-    """Return every string that a `Literal` type allows, nested ones included."""
-    if isinstance(hint, str):
-        return {hint}
-    return set().union(*(literals(each) for each in get_args(hint)))
 
 
 # The fields that the wrapper reads, and the places that read them. It passes on all others.
@@ -55,16 +48,15 @@ DECIDED = {
         "the methods of _async_submitter.py, or this table if it is offered by submit alone",
     ),
     "model": (
-        literals(_options.Model),
-        "the types in _options.py, the overloads in _async_submitter.py, "
-        "RESOLUTION_MODELS and WIDE_RATIO_MODELS in _rules.py, and rules.overlay.yaml",
+        set(_models.literals(_models.Model)),
+        "the row of its kind in _models.py, and rules.overlay.yaml if it supports a resolution or "
+        "the wide ratios",
     ),
     "aspect_ratio": (
-        literals(_options.AspectRatio),
-        "StandardRatio or WideRatio in _options.py, and for a wide ratio also WIDE_RATIOS in "
-        "_rules.py and rules.overlay.yaml",
+        set(_models.literals(_models.AspectRatio)),
+        "StandardRatio or WideRatio in _models.py, and rules.overlay.yaml for a wide ratio",
     ),
-    "resolution": (literals(_options.Resolution), "Resolution in _options.py"),
+    "resolution": (set(_models.literals(_models.Resolution)), "Resolution in _models.py"),
 }
 
 
@@ -128,8 +120,7 @@ def default(document: Mapping[str, Any]) -> Iterator[str]:
     if found != _rules.DEFAULT_MODEL:
         yield (
             f"the default model in openapi.yaml is now {found}: update DEFAULT_MODEL in _rules.py, "
-            "rules.overlay.yaml, and the overload without `model` in "
-            "_async_submitter.py"
+            "the row in _models.py that needs no model, and rules.overlay.yaml"
         )
 
 

@@ -170,7 +170,7 @@ def test_all_rows_are_checked_and_the_bad_ones_are_named_with_their_lines() -> N
     [
         ('{"prompt": "a cat", "prompt": "a dog"}', "it has 'prompt' twice"),
         ('{"prompt": " "}', "the prompt is empty"),
-        ("prompt\n\x1a\n", "the prompt is empty"),
+        ("prompt\n\u200b\x1a\n", "the prompt is empty"),
     ],
 )
 def test_a_row_that_is_surely_a_mistake_is_not_paid_for(text: str, problem: str) -> None:

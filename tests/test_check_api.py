@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import griffe
 import pytest
 
 from scripts import check_api
@@ -19,29 +23,48 @@ VERSION = "wrapper/mountsea_banana/_version.py"
 Edit = tuple[str, str, str]
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A repository with all packages, whose only commit is release v1.4.2."""
+    folder = tmp_path_factory.mktemp("project")
     for source in set(check_api.SOURCES.values()):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / source, tmp_path / source, ignore=ignored)
-    (tmp_path / VERSION).write_text('__version__ = "1.4.2"\n')
-    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
-        monkeypatch.setenv(name, "/dev/null")
-    for command in (
-        "init --quiet",
-        "add --all",
-        "commit --quiet --message release",
-        "tag v1.4.2",
-    ):
-        git(tmp_path, *command.split())
-    monkeypatch.setattr(check_api, "ROOT", tmp_path)
-    return tmp_path
+        shutil.copytree(ROOT / source, folder / source, ignore=ignored)
+    (folder / VERSION).write_text('__version__ = "1.4.2"\n')
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message=release")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(griffe, "load_git", once(griffe.load_git))
+        yield folder
+
+
+def once(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that loads a package at a commit, which does not change, only once."""
+    loaded: dict[tuple[str, str], Any] = {}
+
+    def load_once(package: str, *, ref: str, **options: Any) -> Any:
+        if (package, ref) not in loaded:
+            loaded[package, ref] = load(package, ref=ref, **options)
+        return loaded[package, ref]
+
+    return load_once
+
+
+@pytest.fixture
+def project(release: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The repository of the release, for a test to change."""
+    monkeypatch.setattr(check_api, "ROOT", release)
+    git(release, "tag", "--force", "v1.4.2")
+    yield release
+    git(release, "checkout", "--quiet", ".")
 
 
 def git(project: Path, *arguments: str) -> str:
     identity = ("-c", "user.name=tests", "-c", "user.email=tests@localhost")
-    return subprocess.check_output(["git", *identity, *arguments], cwd=project, text=True)
+    settings = dict.fromkeys(("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"), "/dev/null")
+    command = ["git", *identity, *arguments]
+    return subprocess.check_output(command, cwd=project, env={**os.environ, **settings}, text=True)
 
 
 def change(project: Path, *edits: Edit) -> None:

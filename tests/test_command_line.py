@@ -149,6 +149,7 @@ def test_a_prompt_is_read_from_stdin_or_a_file(
     [
         (b"\xff", "could not be read from prompt.txt"),
         (b" \n", "the prompt is empty; pass --allow-"),
+        (b"\xef\xbb\xbf\xe2\x80\x8b\x1a\n", "the prompt is empty; pass --allow-"),
     ],
 )
 def test_an_unusable_prompt_file_is_bad_use(content: bytes, message: str, run: Run) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import griffe
@@ -23,11 +24,10 @@ import pytest
 from mountsea_banana.mock import MockServer, Plan
 from mountsea_banana.rules import _rules
 
-from scripts import record
+from scripts import record, reference
 
-from .conftest import KEY
+from .conftest import KEY, run_suite
 
-# pytester forgets the modules that a block imports first, and a second import makes other classes.
 PUBLIC = {name: getattr(mountsea_banana, name) for name in mountsea_banana.__all__}
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +51,7 @@ def blocks(language: str) -> list[object]:
     for page in PAGES:
         text = page.read_text("utf-8")
         for fence in FENCE.finditer(text):
-            if fence[1] == language:
+            if fence[1] == language and not fence[2]:
                 line = text.count("\n", 0, fence.start()) + 1
                 found.append(pytest.param(fence[3], id=f"{page.name}:{line}"))
     return found
@@ -88,15 +88,19 @@ def test_every_block_is_in_a_language_that_is_run_or_only_shown(page: Path) -> N
     assert [kind for kind in kinds if kind not in RUN + SHOWN and kind[0] != "{"] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_an_excerpt_of_an_example_is_what_the_example_has(page: Path) -> None:
+    for fence in FENCE.finditer(page.read_text("utf-8")):
+        if fence[1] in RUN and fence[2]:
+            assert fence[3] in (ROOT / fence[2].strip()).read_text("utf-8")
+
+
 @pytest.mark.usefixtures("_environment")
 @pytest.mark.parametrize("block", blocks("python"))
-def test_python_blocks_run(block: str, pytester: pytest.Pytester) -> None:
-    if name := re.match(r"# (test_\w+)\.py\n", block):
-        pytester.makepyfile(**{name[1]: block})
-        outcomes = pytester.runpytest_subprocess(
-            "-pno:schemathesis", "-pno:hypothesispytest"
-        ).parseoutcomes()
-        assert outcomes.keys() == {"passed"}
+def test_python_blocks_run(block: str) -> None:
+    if name := re.match(r"# (test_\w+\.py)\n", block):
+        Path(name[1]).write_text(block, "utf-8")
+        assert re.fullmatch(r"\d+ passed in .*", run_suite(name[1]))
     else:
         exec(compile(block, "block", "exec"), {"__name__": "__main__"})
 
@@ -186,6 +190,17 @@ def public_parts(part: griffe.Object | griffe.Alias) -> Iterator[griffe.Object |
             yield each
             if each.is_class:
                 yield from public_parts(each)
+
+
+def test_the_reference_is_what_the_docstrings_generate() -> None:
+    assert reference.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize("module", [*sorted({each.module for each in reference.SECTIONS})[:-1]])
+def test_the_reference_has_every_public_name(module: str) -> None:
+    listed = " ".join(each.names for each in reference.SECTIONS if each.module == module)
+    names = {name.removesuffix("()") for name in listed.split()}
+    assert names == {*import_module(module).__all__} - {"__version__"}
 
 
 @pytest.mark.parametrize(

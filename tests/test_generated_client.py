@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from scripts import generate_sync
+from scripts import generate, generate_sync
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the generator's input and output."""
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the generator's input and output, which the script works on."""
     for name in ("openapi.yaml", "generator-config.yml"):
         shutil.copy(ROOT / name, tmp_path)
-    for name in ("generated_client", "scripts"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "generated_client", tmp_path / "generated_client")
+    for name in ("ROOT", "SPEC", "CONFIG", "CLIENT"):
+        copied = tmp_path / getattr(generate, name).relative_to(ROOT)
+        monkeypatch.setattr(generate, name, copied)
     return tmp_path
-
-
-def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(project / "scripts" / "generate.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def tree(project: Path) -> dict[str, bytes]:
@@ -39,29 +34,31 @@ def tree(project: Path) -> dict[str, bytes]:
 
 
 def test_the_committed_client_matches_the_spec(project: Path) -> None:
-    checked = run(project, "--check")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert generate.main(["--check"]) == 0
 
 
-def test_the_check_names_every_file_that_differs(project: Path) -> None:
+def test_the_check_names_every_file_that_differs(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     client = project / "generated_client" / "mountsea_api"
     (client / "types.py").write_text("edited = True\n")
     (client / "stray.py").write_text("")
     (client / "py.typed").unlink()
-    checked = run(project, "--check")
-    assert checked.returncode == 1
+    assert generate.main(["--check"]) == 1
+    output = capsys.readouterr().out
     for name in ("types.py", "stray.py", "py.typed"):
-        assert name in checked.stdout
+        assert name in output
 
 
-def test_a_changed_spec_fails_the_check_until_the_client_is_regenerated(project: Path) -> None:
+def test_a_changed_spec_fails_the_check_until_the_client_is_regenerated(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     spec = project / "openapi.yaml"
     spec.write_text(spec.read_text("utf-8").replace("- 4K", "- 4K\n            - 9K"))
-    assert run(project, "--check").returncode == 1
-    generated = run(project)
-    assert generated.returncode == 0
+    assert generate.main(["--check"]) == 1
+    assert generate.main([]) == 0
     assert "compatible: POST /gemini/image/generate request.resolution: value 9K added" in (
-        generated.stdout
+        capsys.readouterr().out
     )
     assert b'"9K"' in tree(project)["mountsea_api/models/nano_image_dto_resolution.py"]
 
@@ -81,15 +78,13 @@ def test_a_changed_spec_fails_the_check_until_the_client_is_regenerated(project:
     ],
 )
 def test_invalid_input_leaves_the_client_unchanged_and_prints_the_reason(
-    project: Path, name: str, old: str, new: str, message: str
+    project: Path, capsys: pytest.CaptureFixture[str], name: str, old: str, new: str, message: str
 ) -> None:
     path = project / name
     path.write_text(path.read_text("utf-8").replace(old, new))
     before = tree(project)
-    ran = run(project)
-    assert ran.returncode == 2
-    assert message in ran.stderr
-    assert "Traceback" not in ran.stderr
+    assert generate.main([]) == 2
+    assert message in capsys.readouterr().err
     assert tree(project) == before
 
 

@@ -56,6 +56,7 @@ MALFORMED: list[tuple[str, dict[str, Any], str]] = [
     ("generate_image", {}, "prompt is required"),
     ("generate_image", {"prompt": 5}, "prompt must be a string"),
     ("generate_image", {"prompt": " "}, "prompt is empty"),
+    ("generate_image", {"prompt": "\u200b\x1a\n"}, "prompt is empty"),
     ("generate_image", {**CAT, "model": "gpt"}, "choose one of nano-banana-2"),
     ("generate_image", {**CAT, "resolution": "4K"}, "resolution works only with"),
     ("generate_image", {**CAT, "num_images": 4}, "a request generates exactly one image"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
-import pytest
+from .conftest import run_suite
 
 SUITE = """
 import asyncio
@@ -60,23 +61,20 @@ def anyio_backend():
 """
 
 
-# Plugins that take longer to import than the suites to run.
-WITHOUT = [f"-pno:{name}" for name in ("cacheprovider", "hypothesispytest", "schemathesis")]
+def test_the_fixtures_work_without_real_waiting(tmp_path: Path) -> None:
+    suite = tmp_path / "test_suite.py"
+    suite.write_text(SUITE)
+    assert run_suite("-Werror", suite).startswith("6 passed in ")
 
 
-def test_the_fixtures_work_without_real_waiting(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(SUITE)
-    result = pytester.runpytest_subprocess("-W", "error", *WITHOUT)
-    result.assert_outcomes(passed=6)
-
-
-def test_a_suite_without_the_fixtures_imports_nothing(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
+def test_a_suite_without_the_fixtures_imports_nothing(tmp_path: Path) -> None:
+    suite = tmp_path / "test_suite.py"
+    suite.write_text(
         "import sys\n\ndef test_it():\n"
         "    assert 'pytest_mountsea_banana' in sys.modules\n"
         "    assert not {'mountsea_banana', 'httpx', 'uvicorn'} & set(sys.modules)\n"
     )
-    pytester.runpytest_subprocess(*WITHOUT).assert_outcomes(passed=1)
+    assert run_suite(suite).startswith("1 passed in ")
 
 
 def test_the_plugin_alone_does_not_import_the_package() -> None:

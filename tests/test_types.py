@@ -12,7 +12,7 @@ from pathlib import Path
 import mountsea_banana
 import pytest
 from mountsea_banana import check_request
-from mountsea_banana.rules import _options, _rules
+from mountsea_banana.rules import _models, _rules
 
 from tests import drift
 
@@ -141,4 +141,4 @@ def test_the_message_of_a_type_error_names_the_rule(errors: Errors, call: str, r
 @pytest.mark.parametrize("name", ["ResolutionNeedsProOr2", "WideRatioNeeds2"])
 def test_no_value_has_a_type_that_names_a_rule(name: str) -> None:
     with pytest.raises(TypeError, match="No value has this type"):
-        getattr(_options, name)()
+        getattr(_models, name)()

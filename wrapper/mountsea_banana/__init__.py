@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from .client._tasks import Task, TaskResult
     from .rules._check import check_request
-    from .rules._options import (
+    from .rules._models import (
         AspectRatio,
         FastOptions,
         Model,
@@ -91,7 +91,7 @@ __all__ = [
 # synchronous program doesn't need the asynchronous client.
 _MODULES = (
     "_shared.clock",
-    "rules._options",
+    "rules._models",
     "rules._violations",
     "rules._check",
     "client._errors",

@@ -1,8 +1,12 @@
-"""Text: showing values in messages, and what UTF-8 can encode."""
+"""Text: showing values in messages, what UTF-8 can encode, and what shows nothing."""
 
 from __future__ import annotations
 
 import reprlib
+import unicodedata
+
+# Control characters, invisible ones that format others, and separators.
+_BLANK = ("Cc", "Cf", "Zl", "Zp", "Zs")
 
 
 def shown(value: object) -> str:
@@ -20,3 +24,8 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a text shows nothing. Such a prompt is valid for the API, but a mistake."""
+    return all(unicodedata.category(character) in _BLANK for character in text)

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from mountsea_banana._shared.text import shown
+from mountsea_banana._shared.text import is_blank, shown
 from mountsea_banana.client._errors import ConfigurationError
 from mountsea_banana.ledger._ledger import check_key
 from mountsea_banana.rules._check import encode_and_check
@@ -80,8 +80,8 @@ class Draft:
         # The API may ignore a misspelt field, and charge for a picture that nobody wanted.
         problems += [f"{shown(name)} is not a field" for name in body if name not in _known_names()]
         prompt = body.get("prompt")
-        if isinstance(prompt, str) and not any(c.isprintable() and c != " " for c in prompt):
-            problems.append("the prompt is empty")  # valid for the API, but surely a mistake
+        if isinstance(prompt, str) and is_blank(prompt):
+            problems.append("the prompt is empty")
         key = given
         with contextlib.suppress(ValueError):  # more digits than Python writes
             key = str(given) if type(given) is int else given

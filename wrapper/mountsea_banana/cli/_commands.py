@@ -9,13 +9,13 @@ import io
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mountsea_banana._shared.extras import missing
 from mountsea_banana._version import __version__
-from mountsea_banana.rules import _check, _options, _rules
+from mountsea_banana.rules import _check, _models, _rules
 
 from . import _history
 
@@ -145,13 +145,6 @@ def _seconds(text: str) -> float:
         raise click.BadParameter(str(error)) from error
 
 
-def _values(hint: Any) -> list[str]:
-    """Return the strings that a type of literals allows."""
-    return (
-        [hint] if isinstance(hint, str) else [v for part in get_args(hint) for v in _values(part)]
-    )
-
-
 class _Choice(click.Choice[str]):
     """A choice that takes `2k` as `2K`, and shows `2K` in its messages."""
 
@@ -164,20 +157,20 @@ _REQUEST = (
     click.option(
         "-m",
         "--model",
-        type=_Choice(_values(_options.Model)),
+        type=_Choice(_models.literals(_models.Model)),
         help=f"The model to use. The default is {_rules.DEFAULT_MODEL}.",
     ),
     click.option(
         "-a",
         "--aspect-ratio",
-        type=_Choice(_values(_options.AspectRatio)),
+        type=_Choice(_models.literals(_models.AspectRatio)),
         help="The ratio of width to height. "
         f"{', '.join(_rules.WIDE_RATIOS)} work only with {' and '.join(_rules.WIDE_RATIO_MODELS)}.",
     ),
     click.option(
         "-r",
         "--resolution",
-        type=_Choice(_values(_options.Resolution)),
+        type=_Choice(_models.literals(_models.Resolution)),
         help=f"The resolution. It works only with {' and '.join(_rules.RESOLUTION_MODELS)}.",
     ),
 )

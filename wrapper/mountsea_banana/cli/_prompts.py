@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import click
 
+from mountsea_banana._shared.text import is_blank
+
 _URL_OR_FILE = re.compile(r"[:/\\]|\.\w+$")
 
 
@@ -23,7 +25,7 @@ def read_prompt(words: Sequence[str], file: str | None, *, allow_empty: bool) ->
         raise click.UsageError(f"the prompt must be one argument: put it in quotes, as in {quoted}")
     source = words[0] if file is None else file
     prompt = _read(source) if file is not None or source == "-" else source
-    if not prompt.strip() and not allow_empty:
+    if is_blank(prompt) and not allow_empty:
         raise click.UsageError("the prompt is empty; pass --allow-empty if you mean it")
     return prompt
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Unpack, overload
 
-from mountsea_banana.rules._options import (
+from mountsea_banana.rules._models import (
     AspectRatio,
+    FastOptions,
     Model,
+    Nano2Options,
+    ProOptions,
     Resolution,
     ResolutionNeedsProOr2,
-    StandardRatio,
     WideRatioNeeds2,
 )
 
@@ -26,32 +28,11 @@ class Submitter(ABC):
     """Submits requests: a synchronous client, or what a ledger makes of one."""
 
     @overload
-    def generate(
-        self,
-        prompt: str,
-        *,
-        model: Literal["nano-banana-fast"] | None = None,
-        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
-        resolution: ResolutionNeedsProOr2 | None = None,
-    ) -> Task: ...
+    def generate(self, prompt: str, **options: Unpack[FastOptions]) -> Task: ...
     @overload
-    def generate(
-        self,
-        prompt: str,
-        *,
-        model: Literal["nano-banana-pro"],
-        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
-        resolution: Resolution | None = None,
-    ) -> Task: ...
+    def generate(self, prompt: str, **options: Unpack[ProOptions]) -> Task: ...
     @overload
-    def generate(
-        self,
-        prompt: str,
-        *,
-        model: Literal["nano-banana-2"],
-        aspect_ratio: AspectRatio | None = None,
-        resolution: Resolution | None = None,
-    ) -> Task: ...
+    def generate(self, prompt: str, **options: Unpack[Nano2Options]) -> Task: ...
     def generate(
         self,
         prompt: str,
@@ -62,9 +43,8 @@ class Submitter(ABC):
     ) -> Task:
         """Start generating an image and return its task. It is charged once accepted.
 
-        Options that are None are not sent; the model is then `nano-banana-fast`. A `resolution`
-        needs `nano-banana-pro` or `nano-banana-2`; the ratios 1:4, 4:1, 1:8 and 8:1 need
-        `nano-banana-2`.
+        Options that are None are not sent. `FastOptions`, `ProOptions` and `Nano2Options` list
+        what each model supports; without a `model`, the options are those of `FastOptions`.
 
         Raises InvalidRequest before anything is sent, SubmissionUnknown if you may have been
         charged without getting a task, and APIConnectionError or APIStatusError if nothing was
@@ -81,10 +61,8 @@ class Submitter(ABC):
         prompt: str,
         image_urls: str | Sequence[str],
         *,
-        model: Literal["nano-banana-fast"] | None = None,
-        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
-        resolution: ResolutionNeedsProOr2 | None = None,
         check_images: bool = False,
+        **options: Unpack[FastOptions],
     ) -> Task: ...
     @overload
     def edit(
@@ -92,10 +70,8 @@ class Submitter(ABC):
         prompt: str,
         image_urls: str | Sequence[str],
         *,
-        model: Literal["nano-banana-pro"],
-        aspect_ratio: StandardRatio | WideRatioNeeds2 | None = None,
-        resolution: Resolution | None = None,
         check_images: bool = False,
+        **options: Unpack[ProOptions],
     ) -> Task: ...
     @overload
     def edit(
@@ -103,10 +79,8 @@ class Submitter(ABC):
         prompt: str,
         image_urls: str | Sequence[str],
         *,
-        model: Literal["nano-banana-2"],
-        aspect_ratio: AspectRatio | None = None,
-        resolution: Resolution | None = None,
         check_images: bool = False,
+        **options: Unpack[Nano2Options],
     ) -> Task: ...
     def edit(
         self,

@@ -24,6 +24,7 @@ from ._transport import Response, Server
 from ._verify import Violation, read_object, submits, violations
 
 CONNECTIONS = 4
+BATCH = 250
 BURST = 16
 MAX_FOREIGN_POLLS = 8
 MAX_SAMPLED_TASKS = 16
@@ -201,15 +202,14 @@ class Run:
 
     def _send_all(self, check: str, cases: Sequence[Case]) -> None:
         """Send cases, in parallel if submissions are free, and record the responses."""
-        if self._connections == 1 or self._stopped:
-            for case in cases:
-                self._record(self._send_case(case))
-                self._progress(check, len(self._sent))
-            return
         with ThreadPoolExecutor(self._connections) as pool:
-            for found in pool.map(self._send_case, cases):
-                self._record(found)
-                self._progress(check, len(self._sent))
+            for start in range(0, len(cases), BATCH):
+                # The pool would take its time for cases that a stopped run skips.
+                in_turn = self._connections == 1 or self._stopped
+                send = map if in_turn else pool.map
+                for found in send(self._send_case, cases[start : start + BATCH]):
+                    self._record(found)
+                    self._progress(check, len(self._sent))
 
     def _send_case(self, case: Case) -> list[tuple[Case, Response, str]]:
         """Send a case, and poll the task that it creates, if any.

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from attrs import frozen
 
-from mountsea_banana._shared.text import shown
+from mountsea_banana._shared.text import is_blank, shown
 from mountsea_banana.client._errors import InvalidRequest
 from mountsea_banana.client._requests import check_task_id
 from mountsea_banana.rules._check import check_request
@@ -39,7 +39,8 @@ def read_call(action: str, arguments: Arguments, schema: _schemas.Schema) -> Cal
     body = {"action": action, **fields}
     violations = check(body, {"action", *schema["properties"]})
     violations += _unknown(given.keys() & {"action"}, schema["properties"])
-    if not str(body.get("prompt", "?")).strip():
+    prompt = body.get("prompt")
+    if isinstance(prompt, str) and is_blank(prompt):
         violations.append(Violation("value", "prompt", "is empty", "say what the image shows"))
     variant = given.get("variant", 1)
     violations += _check_integer("variant", variant, _schemas.MAX_VARIANT)

@@ -2,8 +2,8 @@
 
 The spec defines the fields and their types. Only its descriptions state which values can be
 combined: a resolution, for example, needs certain models. Each such rule is a function here, next
-to the sentence it comes from. The contract states the same rules as JSON Schema, written
-independently.
+to the sentence it comes from; `_models.py` has the models. The contract states the same rules as
+JSON Schema, written independently.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from attrs import frozen
 
 from mountsea_banana._shared.text import shown
 
+from . import _models
 from ._fields import HTTP_WITH_HOST, Body, image_urls, is_number
 
 DEFAULT_MODEL = "nano-banana-fast"
-RESOLUTION_MODELS = ("nano-banana-pro", "nano-banana-2")
-WIDE_RATIO_MODELS = ("nano-banana-2",)
-WIDE_RATIOS = ("1:4", "4:1", "1:8", "8:1")
+RESOLUTION_MODELS = _models.models_with("resolution", _models.Resolution)
+WIDE_RATIOS = tuple(_models.literals(_models.WideRatio))
+WIDE_RATIO_MODELS = _models.models_with("aspect_ratio", _models.WideRatio)
 
 Fault = tuple[str, str, str]
 """The field at fault, the problem and the hint, as in a Violation."""
