@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
 
-from ._case import COMBINATIONS, GENERATED, Case
+from ._case import COMBINATIONS, GENERATED, LONG_TEXT, Case
 from ._oracle import Verdict
 from ._transport import Response
 from ._verify import Violation
@@ -26,8 +26,14 @@ MIN_TOTAL = 20
 MAX_KINDS = 2
 MANY = "many kinds of invalid body"
 PROSE = "the rules from the prose"
+REFUSALS = "every request that must be rejected"
+LONG_BODIES = "long bodies"
+TYPES = "other types in several properties"
+_TYPE_KEYWORDS = frozenset({"type", "boolean", "null"})
 EVERYWHERE = "every operation"
 UNEVEN = "uneven"
+# The kinds of violation that one mistake about a property may have at once.
+_WAYS = {"accepted": "accepts invalid", "failed": "fails on some", "rejected": "rejects valid"}
 KEYLESS = {"no Authorization header", "an empty key"}
 WRONG_KEY = "a wrong key"
 _SINGLE = frozenset({"lost", "key rejected", "answered", "connection"})
@@ -148,7 +154,8 @@ def _cause(name: str, kind: str, reason: str, failures: list[Failure]) -> Cause:
     if kind == "accepted":
         title = f"{name} accepts a request that it should reject: {reason}"
     elif kind == UNEVEN:
-        title = f"{name} accepts invalid and rejects valid values of {reason}"
+        kinds = sorted({failure.violation.kind for failure in failures})
+        title = f"{name} {' and '.join(_WAYS[each] for each in kinds)} values of {reason}"
     elif kind != "response" and reason:
         title += f" ({reason})"
     return Cause(
@@ -173,12 +180,14 @@ def _joined_operations(causes: Iterable[Cause]) -> Iterator[Cause]:
 
 
 def _joined_kinds(causes: Iterable[Cause], rules: Mapping[str, str]) -> Iterator[Cause]:
-    """Join the causes of an operation that accepts and rejects the wrong values of a property."""
+    """Join the causes of an operation that mistakes the values of a property in several ways."""
 
     def subject(cause: Cause) -> tuple[str, str]:
-        is_about_values = cause.kind in ("accepted", "rejected") and not cause.is_warning
-        name = _property_of(cause.reason, rules) if is_about_values else ""
-        return cause.smallest.case.operation.name, name or cause.id
+        case = cause.smallest.case
+        name = _property_of(cause.reason, rules)
+        is_about_values = cause.kind in _WAYS and set(name.split(" and ")) <= case.features.keys()
+        is_joinable = is_about_values and not cause.is_warning
+        return case.operation.name, name if is_joinable else cause.id
 
     for (operation, name), members in _by(causes, subject):
         if len({cause.kind for cause in members}) > 1:
@@ -205,6 +214,12 @@ def _grouped(
         yield "", list(failures)
         return
     refused = [case for case in passed if case.verdict is Verdict.REJECT]
+    if kind == "failed" and _is_every_refusal(failures, refused):
+        yield REFUSALS, list(failures)
+        return
+    if kind == "rejected" and _are_longer(failures, passed):
+        yield LONG_BODIES, list(failures)
+        return
     bodies = [each for each in failures if each.case.check in _BODY_CHECKS]
     if _is_total(bodies, refused):
         yield "every invalid body", bodies
@@ -230,6 +245,20 @@ def _grouped(
         yield " and ".join(reason for reason, _ in by_check), unexplained
 
 
+def _is_every_refusal(failures: Sequence[Failure], refused: Sequence[Case]) -> bool:
+    """Return whether these failures are those of all requests to reject, and of no valid one."""
+    is_invalid = all(failure.case.verdict is not Verdict.ACCEPT for failure in failures)
+    return len(failures) >= MIN_TOTAL and is_invalid and not refused
+
+
+def _are_longer(failures: Sequence[Failure], passed: Iterable[Case]) -> bool:
+    """Return whether the bodies of several failures are longer than every accepted one."""
+    accepted = (case.request.body for case in passed if case.verdict is Verdict.ACCEPT)
+    longest = max((len(body or b"") for body in accepted), default=0)
+    lengths = {len(failure.case.request.body or b"") for failure in failures}
+    return len(lengths) > 1 and min(lengths) > max(longest, LONG_TEXT)
+
+
 def _is_total(bodies: Sequence[Failure], refused: Iterable[Case]) -> bool:
     """Return whether these failures are those of all invalid bodies, and of no valid one."""
     is_invalid = all(failure.case.verdict is not Verdict.ACCEPT for failure in bodies)
@@ -249,6 +278,9 @@ def _by_reason(
         reasons = failure.case.expectation.reasons
         key = next((fewer for fewer in groups if fewer <= reasons), reasons)
         groups.setdefault(key, []).append(failure)
+    if _are_types_of_several(groups, rules):
+        yield TYPES, list(failures)
+        return
     named = [(" + ".join(sorted(reasons)), members) for reasons, members in groups.items()]
     named = _renamed(named, lambda reason: _property_of(reason, rules))
     named = _renamed(named, _keyword_of)
@@ -265,6 +297,14 @@ def _by_reason(
         yield PROSE if is_prose else MANY, list(failures)
     else:
         yield from named
+
+
+def _are_types_of_several(groups: Iterable[frozenset[str]], rules: Mapping[str, str]) -> bool:
+    """Return whether all reasons are about types, of more than one kind and property."""
+    reasons = frozenset[str]().union(*groups)
+    keywords = {reason.partition(":")[2] for reason in reasons}
+    properties = {_property_of(reason, rules) for reason in reasons}
+    return len(keywords) > 1 and keywords <= _TYPE_KEYWORDS and len(properties) > 1
 
 
 def _renamed(groups: Iterable[Group], rename: Callable[[str], str]) -> list[Group]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from mountsea_banana._version import __version__
 
@@ -28,7 +27,6 @@ def har(causes: Iterable[Cause], base_url: str) -> bytes:
 
 def _entry(failure: Failure, cause: Cause, base_url: str) -> dict[str, Any]:
     request, response = failure.case.request, failure.response
-    target = request.target.replace("{task}", quote(failure.task, safe=""))
     posted = (request.body or b"").decode("utf-8", "backslashreplace")
     media_type = dict(request.headers).get("Content-Type", "")
     content = response.body.decode("utf-8", "backslashreplace")
@@ -42,7 +40,7 @@ def _entry(failure: Failure, cause: Cause, base_url: str) -> dict[str, Any]:
         "request": {
             **shared,
             "method": request.method,
-            "url": base_url + target,
+            "url": base_url + request.target_of(failure.task),
             "headers": _headers(dict(request.headers)),
             "queryString": [],
             "postData": {"mimeType": media_type, "text": posted},

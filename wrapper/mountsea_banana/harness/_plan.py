@@ -119,6 +119,7 @@ def make_plan(contract: Contract, seed: int, *, thorough: bool = False) -> Plan:
         groups.append(tuple(_requests.keys(operation, valid)))
         groups.append(tuple(_requests.queries(operation, valid)))
         groups.append(tuple(_requests.parameters(operation, valid)))
+        groups.append(tuple(_requests.compressed(operation, valid)))
         repeated.append(tuple(_requests.repeats(operation, valid)))
         if bodies:
             factor = THOROUGH_FACTOR if thorough else 1

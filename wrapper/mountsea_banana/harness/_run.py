@@ -13,7 +13,7 @@ import httpx
 from attrs import define, evolve, field, frozen
 
 from . import _causes, _pictures, _requests
-from ._case import BEARER, OTHER_BEARER, POLLS, TASKS, VALID_BODIES, Case, Request
+from ._case import BEARER, BURSTS, OTHER_BEARER, POLLS, TASKS, VALID_BODIES, Case, Request
 from ._causes import Cause, Failure
 from ._lifecycle import FINAL, Task, body_of
 from ._oracle import Verdict
@@ -27,7 +27,9 @@ CONNECTIONS = 4
 BURST = 16
 MAX_FOREIGN_POLLS = 8
 MAX_SAMPLED_TASKS = 16
+MAX_IMAGES_FETCHED_AGAIN = 8
 FIRST_POLLING_SECONDS = 1.0
+CLOSE_POLLS = 10
 MIN_PAUSE = 0.02
 MAX_PAUSE = 3.0
 MAX_UNANSWERED = 5
@@ -125,6 +127,7 @@ class Run:
         self._failures: list[Failure] = []
         self._skipped: Counter[str] = Counter()
         self._tasks: dict[str, Task] = {}
+        self._reused_ids: set[str] = set()
         self._followed_tasks: list[Task] = []
         self._pictures: dict[str, Picture] = {}
         self._failed = 0
@@ -155,9 +158,12 @@ class Run:
         self._follow(self._task_timeout)
         self._poll_again()
         self._poll_as_others()
+        self._fetch_again()
         self._compare_pictures()
         rules = self._plan.rule_properties()
-        causes = self._confirm(_causes.group(self._failures, self._passed(), rules))
+        # What a task does whose id is another's too follows from that.
+        failures = [each for each in self._failures if each.task not in self._reused_ids]
+        causes = self._confirm(_causes.group(failures, self._passed(), rules))
         return Outcome(
             plan=self._plan,
             base_url=self._server.base_url,
@@ -222,16 +228,23 @@ class Run:
             return [(case, _NOT_SENT, reason)]
         known = self._task_for(case)
         task = known.id if known else "unknown"
-        if "{task}" in case.request.target and not known:
+        if case.request.names_task and not known:
             # A server may look up the task before it checks the key.
             case = attrs.evolve(case, rejection_statuses=case.rejection_statuses | NOT_FOUND)
+        if case.may_cost and self._budget.limit is not None:
+            # On a new connection, no request is sent a second time.
+            self._server.close()
         response = self._server.send(case.request, task=task)
-        sent = [(case, response, task if "{task}" in case.request.target else "")]
+        sent = [(case, response, task if case.request.names_task else "")]
         created = self._created_task(case, response)
         poll = self._plan.poll_of(case.operation)
         if created and poll and case.verdict is not Verdict.REJECT and case.is_submission:
             request = _poll_request(poll, Task(created, case))
             sent.append((poll, self._server.send(request, task=created), created))
+            # The first task is polled closely, as a status may last only for a moment.
+            for _ in range(CLOSE_POLLS if case in self._plan.tasks[:1] else 0):
+                time.sleep(MIN_PAUSE)
+                sent.append((poll, self._server.send(request, task=created), created))
         return sent
 
     def _skip_reason(self, case: Case) -> str:
@@ -244,7 +257,7 @@ class Run:
             name = case.variant or case.check
             return f"{name}: set MOUNTSEA_OTHER_API_KEY to a second account's key"
         needs_task = case.verdict is Verdict.ACCEPT or OTHER_BEARER in case.request.headers
-        if "{task}" in case.request.target and needs_task and not self._task_for(case):
+        if case.request.names_task and needs_task and not self._task_for(case):
             return f"{case.check}: needs a task, but none was created"
         return ""
 
@@ -325,11 +338,15 @@ class Run:
             is_followed = case.check == TASKS or not case.operation.request
             if is_followed and self._plan.poll_of(case.operation):
                 self._followed_tasks.append(self._tasks[created])
-        observed = []
-        if case.check == POLLS and task in self._tasks:
-            observed = list(self._tasks[task].observe(response))
+        observed: list[Violation] = []
+        if case.operation.is_poll and case.verdict is Verdict.ACCEPT and task in self._tasks:
+            polled = self._tasks[task]
+            # Overlapping polls may be recorded in another order than the server's.
+            judge = polled.observe if case.check == POLLS else polled.contradictions
+            observed = list(judge(response))
         yield from violations(case, response)
         if is_duplicate:
+            self._reused_ids.add(created)
             text = f"responds with a taskId that it has already used: {created}"
             yield Violation("response", text, "duplicate taskId")
         yield from observed
@@ -414,7 +431,7 @@ class Run:
 
         def ask(task: Task) -> tuple[Case, Response, str]:
             poll = self._poll_of(task)
-            burst = evolve(poll, check="a burst of polls", variant="many polls at once")
+            burst = evolve(poll, check=BURSTS, variant="many polls at once")
             return burst, self._server.send(_poll_request(poll, task), task=task.id), task.id
 
         with ThreadPoolExecutor(BURST) as pool:
@@ -489,6 +506,19 @@ class Run:
                 task.image_urls = ()
                 if violation:
                     self._fail(self._poll_of(task), _NOT_SENT, violation, task.id)
+
+    def _fetch_again(self) -> None:
+        """Fetch some images a second time, as a URL is for more than one request."""
+        if self._connections == 1:
+            self._server.close()
+        with httpx.Client(follow_redirects=True, timeout=30, trust_env=False) as client:
+            for task, picture in [*self._pictures.items()][:MAX_IMAGES_FETCHED_AGAIN]:
+                try:
+                    _pictures.fetch(client, [picture.url])
+                except NotFetchedError as problem:
+                    text = str(problem.args[0]).replace("cannot be", "cannot again be")
+                    violation = Violation("response", text, "image cannot be fetched again")
+                    self._fail(self._poll_of(self._tasks[task]), _NOT_SENT, violation, task)
 
     def _look_at(self, task: Task, picture: Picture) -> Violation | None:
         self._pictures[task.id] = picture
