@@ -44,7 +44,6 @@ _JSON_TYPES = (
     "application/json; charset=utf-8",
     "application/json;charset=UTF-8",
     'application/json; charset="utf-8"',
-    "application/json ; charset=utf-8",
 )
 
 # Up to this number, every combination is sent, which takes seconds. Beyond it, only every pair is.
