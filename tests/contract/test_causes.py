@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 from mountsea_banana.harness._case import Case
-from mountsea_banana.harness._causes import Failure, group, join
+from mountsea_banana.harness._causes import group, join
+from mountsea_banana.harness._failure import Failure
 from mountsea_banana.harness._oracle import Verdict
 from mountsea_banana.harness._transport import Response
 from mountsea_banana.harness._verify import Violation

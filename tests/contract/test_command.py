@@ -55,7 +55,7 @@ def whole_plan(monkeypatch: pytest.MonkeyPatch) -> None:
 def small_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send a part of the plan, for tests that do not depend on what is sent."""
     monkeypatch.setattr("mountsea_banana.harness._plan.make_plan", lambda *_, **__: a_small_plan())
-    monkeypatch.setattr("mountsea_banana.harness._run.MIN_CASES_PER_RULE", 0)
+    monkeypatch.setattr("mountsea_banana.harness._outcome.MIN_CASES_PER_RULE", 0)
 
 
 def run(report: Path, *arguments: str) -> int:
@@ -199,7 +199,7 @@ def test_a_run_that_tests_a_rule_too_little_exits_with_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("mountsea_banana.harness._run.MIN_CASES_PER_RULE", 10_000)
+    monkeypatch.setattr("mountsea_banana.harness._outcome.MIN_CASES_PER_RULE", 10_000)
     with MockServer() as server:
         assert run(tmp_path, "--base-url", server.url) == 2
     output = capsys.readouterr().out

@@ -15,8 +15,9 @@ from attrs import define, evolve
 from mountsea_banana.contract import Contract
 from mountsea_banana.harness.__main__ import _keys
 from mountsea_banana.harness._case import COMBINATIONS, Case
+from mountsea_banana.harness._outcome import Outcome
 from mountsea_banana.harness._plan import Plan, make_plan
-from mountsea_banana.harness._run import CannotTest, Outcome, Run
+from mountsea_banana.harness._run import CannotTest, Run
 from mountsea_banana.harness._transport import Server
 
 from . import DEFECTS, FOLDER, NODE_NAMES, PYTHON_NAMES, running

@@ -8,7 +8,8 @@ from typing import Any
 
 from mountsea_banana._version import __version__
 
-from ._causes import Cause, Failure
+from ._causes import Cause
+from ._failure import Failure
 
 MAX_EXCHANGES_PER_CAUSE = 3
 

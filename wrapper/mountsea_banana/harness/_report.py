@@ -20,7 +20,7 @@ from ._case import COMBINATIONS, VALID_BODIES, Case
 from ._causes import Cause
 from ._har import har
 from ._oracle import Verdict
-from ._run import Outcome
+from ._outcome import Outcome
 from ._transport import Response
 
 MAX_SHOWN_CHARACTERS = 300

@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import attrs
-import httpx
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve
 
-from . import _causes, _pictures, _requests
+from . import _causes, _requests
 from ._case import BEARER, BURSTS, OTHER_BEARER, POLLS, TASKS, VALID_BODIES, Case, Request
-from ._causes import Cause, Failure
-from ._lifecycle import FINAL, Task, body_of
+from ._causes import Cause
+from ._failure import Failure
+from ._gallery import Gallery
+from ._lifecycle import FINAL, Task
 from ._oracle import Verdict
-from ._pictures import NotFetchedError, Picture
-from ._plan import MIN_CASES_PER_RULE, Plan
+from ._outcome import Outcome
+from ._plan import Plan
 from ._shrink import shrink
 from ._transport import Response, Server
 from ._verify import Violation, read_object, submits, violations
@@ -27,7 +28,6 @@ CONNECTIONS = 4
 BURST = 16
 MAX_FOREIGN_POLLS = 8
 MAX_SAMPLED_TASKS = 16
-MAX_IMAGES_FETCHED_AGAIN = 8
 FIRST_POLLING_SECONDS = 1.0
 CLOSE_POLLS = 10
 MIN_PAUSE = 0.02
@@ -59,48 +59,6 @@ class Budget:
         return self.limit is not None and self.spent > self.limit
 
 
-@frozen
-class Outcome:
-    """The result of a run."""
-
-    plan: Plan
-    base_url: str
-    causes: tuple[Cause, ...]
-    """The violations of the contract."""
-    warnings: tuple[Cause, ...]
-    """What looks wrong although the contract does not forbid it."""
-    sent: tuple[tuple[Case, Response], ...] = field(repr=False)
-    """Every case that was sent and its response, in order."""
-    skipped: tuple[str, ...]
-    """What was not tested and why, one line each."""
-    stopped: str
-    """Why the run ended early, or empty if it did not."""
-    missing: str
-    """What the run has not seen and without which it says nothing, or empty."""
-    accepted: int
-    """The number of submissions that the server accepted or may have accepted."""
-    seconds: float
-
-    def sole_violations(self) -> Counter[str]:
-        """Return the number of bodies sent that violate only one thing, by that violation."""
-        return Counter(
-            next(iter(case.expectation.reasons))
-            for case, response in self.sent
-            if response.status != 429 and len(case.expectation.reasons) == 1
-        )
-
-    def untested_rules(self) -> list[str]:
-        """Return the ids of the rules that too few bodies tested."""
-        needed: dict[str, int] = {}
-        for operation in self.plan.contract.operations:
-            # A parameter has few invalid values, and a rule about it no combinations.
-            needed |= {rule.id: 1 for each in operation.parameters for rule in each.schema.rules}
-            body_rules = operation.request.rules if operation.request else ()
-            needed |= {rule.id: MIN_CASES_PER_RULE for rule in body_rules}
-        counts = self.sole_violations()
-        return [rule for rule, number in needed.items() if counts[rule] < number]
-
-
 class Run:
     """One run of a plan against a server."""
 
@@ -129,7 +87,7 @@ class Run:
         self._tasks: dict[str, Task] = {}
         self._reused_ids: set[str] = set()
         self._followed_tasks: list[Task] = []
-        self._pictures: dict[str, Picture] = {}
+        self._gallery = Gallery(plan)
         self._failed = 0
         self._unanswered = 0
         self._stopped = ""
@@ -158,8 +116,9 @@ class Run:
         self._follow(self._task_timeout)
         self._poll_again()
         self._poll_as_others()
-        self._fetch_again()
-        self._compare_pictures()
+        self._free_connection()
+        self._fail_tasks(self._gallery.fetch_again())
+        self._fail_tasks(self._gallery.compare())
         rules = self._plan.rule_properties()
         # What a task does whose id is another's too follows from that.
         failures = [each for each in self._failures if each.task not in self._reused_ids]
@@ -294,7 +253,7 @@ class Run:
         if self._followed_tasks and not any(task.status in FINAL for task in self._followed_tasks):
             return "no task reached a final status"
         makes_images = any(task.submission.operation.makes_images for task in self._followed_tasks)
-        return "no image was fetched" if makes_images and not self._pictures else ""
+        return "no image was fetched" if makes_images and not self._gallery else ""
 
     def _created_task(self, case: Case, response: Response) -> str:
         """Return the id of the task that a request created; empty if it created none."""
@@ -478,61 +437,17 @@ class Run:
 
     def _fetch_images(self) -> None:
         self._progress("images", len(self._sent))
-        if self._connections == 1:
-            # The images may be on this server, which may handle one connection at a time.
-            self._server.close()
-        tasks = [
-            task
-            for task in self._followed_tasks
-            if task.image_urls and task.id not in self._pictures and task.is_settled
-        ]
-        with (
-            httpx.Client(follow_redirects=True, timeout=30, trust_env=False) as client,
-            ThreadPoolExecutor(self._connections) as pool,
-        ):
+        self._free_connection()
+        self._fail_tasks(self._gallery.fetch(self._followed_tasks, self._connections))
 
-            def fetch(task: Task) -> Picture | NotFetchedError:
-                try:
-                    return _pictures.fetch(client, task.image_urls)
-                except NotFetchedError as problem:
-                    return problem
-
-            for task, found in zip(tasks, pool.map(fetch, tasks), strict=True):
-                violation = (
-                    Violation("response", *found.args)
-                    if isinstance(found, NotFetchedError)
-                    else self._look_at(task, found)
-                )
-                task.image_urls = ()
-                if violation:
-                    self._fail(self._poll_of(task), _NOT_SENT, violation, task.id)
-
-    def _fetch_again(self) -> None:
-        """Fetch some images a second time, as a URL is for more than one request."""
+    def _free_connection(self) -> None:
+        """Let the images be fetched from this server if it handles one connection at a time."""
         if self._connections == 1:
             self._server.close()
-        with httpx.Client(follow_redirects=True, timeout=30, trust_env=False) as client:
-            for task, picture in [*self._pictures.items()][:MAX_IMAGES_FETCHED_AGAIN]:
-                try:
-                    _pictures.fetch(client, [picture.url])
-                except NotFetchedError as problem:
-                    text = str(problem.args[0]).replace("cannot be", "cannot again be")
-                    violation = Violation("response", text, "image cannot be fetched again")
-                    self._fail(self._poll_of(self._tasks[task]), _NOT_SENT, violation, task)
 
-    def _look_at(self, task: Task, picture: Picture) -> Violation | None:
-        self._pictures[task.id] = picture
-        ratios = self._plan.ratios(task.submission.operation)
-        for value in body_of(task.submission.request).values():
-            if value in ratios:
-                return _pictures.wrong_ratio(picture, value, ratios)
-        return None
-
-    def _compare_pictures(self) -> None:
-        submissions = {task: self._tasks[task].submission for task in self._pictures}
-        kinds = {task: each.variant for task, each in submissions.items() if each.check == TASKS}
-        for task, violation in _pictures.mixed_up(self._pictures, kinds):
-            self._fail(self._poll_of(self._tasks[task]), _NOT_SENT, violation, task)
+    def _fail_tasks(self, found: Iterable[tuple[Task, Violation]]) -> None:
+        for task, violation in found:
+            self._fail(self._poll_of(task), _NOT_SENT, violation, task.id)
 
     def _passed(self) -> Iterable[Case]:
         failed = {id(failure.case) for failure in self._failures}
