@@ -8,6 +8,7 @@ import pytest
 from mountsea_banana.harness._case import Case
 from mountsea_banana.harness._causes import group, join
 from mountsea_banana.harness._failure import Failure
+from mountsea_banana.harness._lifecycle import body_of
 from mountsea_banana.harness._oracle import Verdict
 from mountsea_banana.harness._transport import Response
 from mountsea_banana.harness._verify import Violation
@@ -199,11 +200,23 @@ def test_values_that_are_wrongly_accepted_and_rejected_are_one_cause() -> None:
     assert found == ["uneven prompt"]
 
 
-def test_bodies_that_are_rejected_for_their_length_are_one_cause() -> None:
-    def is_long(case: Case) -> bool:
-        return case.verdict is Verdict.ACCEPT and len(case.request.body or b"") > 1000
+def test_bodies_that_are_too_large_are_one_cause() -> None:
+    valid = [case for case in the_plan().cases() if case.verdict is Verdict.ACCEPT]
+    passed = [case for case in valid if len(case.request.body or b"") <= 1000]
+    violation = Violation("rejected", "responds with 413 instead of accepting the request")
+    too_large = [case for case in valid if len(case.request.body or b"") > 1000]
+    failures = [Failure(case, Response(413), violation) for case in too_large]
+    (cause,) = group(failures, passed)
+    assert cause.id == f"{SUBMIT} rejected long bodies"
 
-    assert causes_of(rejected=is_long) == ["rejected long bodies"]
+
+def test_the_length_of_a_text_is_the_cause() -> None:
+    def is_rejected(case: Case) -> bool:
+        prompt = str(body_of(case.request).get("prompt"))
+        return case.verdict is Verdict.ACCEPT and len(prompt) > 4000
+
+    found = causes_of(rejected=is_rejected)
+    assert found == ["rejected prompt over 4,000 characters = yes"]
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,9 @@ OTHER_BEARER = ("Authorization", "Bearer {other}")
 MAX_ARGUMENT_BYTES = 4000
 # Without its last character, a shorter id may be another task's.
 MIN_CUT_ID = 8
-# Longer text is described as long.
-LONG_TEXT = 256
+# Text is described by the lengths that it exceeds.
+TEXT_LENGTHS = (256, 1_000, 2_000, 4_000, 16_000)
+LONG_ITEM = 256
 JSON = ("Content-Type", "application/json")
 
 # Every object in JavaScript has properties of these names.
@@ -158,14 +159,17 @@ def features(body: Any, properties: Mapping[str, Mapping[str, Any]]) -> dict[str
             found[f"{name} length"] = str(len(value))
             if len({json.dumps(item) for item in value}) < len(value):
                 found[f"{name} with repeated items"] = "yes"
-            if any(len(str(item)) > LONG_TEXT for item in value):
+            if any(len(str(item)) > LONG_ITEM for item in value):
                 found[f"{name} with long items"] = "yes"
             for item in value:
                 scheme, separator, _ = str(item).partition("://")
                 found |= {f"{name} with {scheme[:20]}": "yes"} if separator else {}
             found[f"{name}[0]"] = json.dumps(value[0])[:60]
         elif isinstance(value, str) and value and "enum" not in schema:
-            found[name] = "some text" if len(value) <= LONG_TEXT else "long text"
+            found[name] = "some text"
+            for length in TEXT_LENGTHS:
+                if len(value) > length:
+                    found[f"{name} over {length:,} characters"] = "yes"
         else:
             found[name] = json.dumps(value)[:40]
     others = body.keys() - properties.keys()

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
-from ._case import COMBINATIONS, GENERATED, LONG_TEXT, Case
+from ._case import COMBINATIONS, GENERATED, Case
 from ._failure import Failure
 from ._oracle import Verdict
 
@@ -52,7 +52,7 @@ def reasons_of(
     if kind == "failed" and _is_every_refusal(failures, refused):
         yield REFUSALS, list(failures)
         return
-    if kind == "rejected" and _are_longer(failures, passed):
+    if kind == "rejected" and _are_too_large(failures):
         yield LONG_BODIES, list(failures)
         return
     bodies = [each for each in failures if each.case.check in _BODY_CHECKS]
@@ -86,12 +86,10 @@ def _is_every_refusal(failures: Sequence[Failure], refused: Sequence[Case]) -> b
     return len(failures) >= MIN_TOTAL and is_invalid and not refused
 
 
-def _are_longer(failures: Sequence[Failure], passed: Iterable[Case]) -> bool:
-    """Return whether the bodies of several failures are longer than every accepted one."""
-    accepted = (case.request.body for case in passed if case.verdict is Verdict.ACCEPT)
-    longest = max((len(body or b"") for body in accepted), default=0)
+def _are_too_large(failures: Sequence[Failure]) -> bool:
+    """Return whether the server says of several bodies that they are too large."""
     lengths = {len(failure.case.request.body or b"") for failure in failures}
-    return len(lengths) > 1 and min(lengths) > max(longest, LONG_TEXT)
+    return len(lengths) > 1 and {failure.response.status for failure in failures} == {413}
 
 
 def _is_total(bodies: Sequence[Failure], refused: Iterable[Case]) -> bool:
