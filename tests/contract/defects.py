@@ -321,11 +321,12 @@ class PagesForImages(MockAPI):
 
 
 class Echo(MockAPI):
-    """Says which key it was given, in a field that should be a date."""
+    """Says which key it was given, in a header and in a field that should be a date."""
 
     def poll(self, operation: Operation, request: Request, account: str) -> Response:
         value = json.loads(bytes(super().poll(operation, request, account).body))
-        return JSONResponse({**value, "createdAt": f"given {authorization(request)}"})
+        given = f"given {authorization(request)}"
+        return JSONResponse({**value, "createdAt": given}, headers={"X-Key": given})
 
 
 class TruncatedImages(MockAPI):

@@ -279,9 +279,8 @@ class Run:
     def _failure(
         self, case: Case, response: Response, violation: Violation, task: str = ""
     ) -> Failure:
-        redacted = evolve(violation, text=self._server.redact(violation.text.encode()).decode())
-        body = self._server.redact(response.body)
-        return Failure(case, evolve(response, body=body), redacted, task)
+        redacted = evolve(violation, text=self._server.redact(violation.text))
+        return Failure(case, self._server.redacted(response), redacted, task)
 
     def _retry(self, case: Case) -> Failure | None:
         """Send a case once more, without recording it, and return its failure if it fails."""

@@ -76,12 +76,22 @@ class Server:
             return Response(0, fault=f"the rest of the response to {first.method}")
         return self._send(second, "unknown")
 
-    def redact(self, text: bytes) -> bytes:
+    def redact(self, text: str) -> str:
         """Return what the server sent without the keys, in case it echoes them."""
         for placeholder, key in self._placeholders.items():
             if len(key) >= MIN_REDACTED_LENGTH:
-                text = text.replace(key.encode(), placeholder.encode())
+                text = text.replace(key, placeholder)
         return text
+
+    def redacted(self, response: Response) -> Response:
+        """Return a response without the keys."""
+        return Response(
+            response.status,
+            {name: self.redact(value) for name, value in response.headers.items()},
+            # Keys are ASCII, and Latin-1 has a character for each byte.
+            self.redact(response.body.decode("latin-1")).encode("latin-1"),
+            self.redact(response.fault),
+        )
 
     def accepts_parallel_connections(self, requests: Sequence[Request]) -> bool:
         """Return whether the server responds on a second connection while another one is open."""
