@@ -210,13 +210,19 @@ def test_bodies_that_are_too_large_are_one_cause() -> None:
     assert cause.id == f"{SUBMIT} rejected long bodies"
 
 
-def test_the_length_of_a_text_is_the_cause() -> None:
-    def is_rejected(case: Case) -> bool:
-        prompt = str(body_of(case.request).get("prompt"))
-        return case.verdict is Verdict.ACCEPT and len(prompt) > 4000
+def has_a_long_prompt(case: Case) -> bool:
+    prompt = str(body_of(case.request).get("prompt"))
+    return case.verdict is Verdict.ACCEPT and len(prompt) > 4000
 
-    found = causes_of(rejected=is_rejected)
+
+def test_the_length_of_a_text_is_the_cause() -> None:
+    found = causes_of(rejected=has_a_long_prompt)
     assert found == ["rejected prompt over 4,000 characters = yes"]
+
+
+def test_the_length_and_the_type_of_a_text_are_one_cause() -> None:
+    found = causes_of(rejected=has_a_long_prompt, accepted=violates("prompt:type"))
+    assert found == ["uneven prompt"]
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def property_of(reason: str, rules: Mapping[str, str]) -> str:
     """Return the property, or the properties, that a reason is about."""
     names: set[str] = set()
     for part in re.split(r" \+ |, ", reason):
-        own = re.split(r":| = |\[| length| with ", part)[0]
+        own = re.split(r":| = |\[| length| with | over ", part)[0]
         names |= {*rules.get(part, own).split(" and ")}
     return " and ".join(sorted(names))
 
