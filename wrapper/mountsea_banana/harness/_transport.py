@@ -138,9 +138,9 @@ class Server:
         except (OSError, http.client.HTTPException) as error:
             self._drop()
             return Response(0, fault=_fault(error, self._timeout))
-        # A server may refuse a request without reading its body, which then precedes the next
-        # request on the connection. Another check is for that.
-        is_unread = request.body is not None and response.status in UNREAD_STATUSES
+        # A server may ignore a chunked body, or refuse a request without reading its body, which
+        # then precedes the next request on the connection. Another check is for that.
+        is_unread = is_chunked or (request.body is not None and response.status in UNREAD_STATUSES)
         # The body of a response to HEAD, if there is one, precedes the next response.
         may_be_dirty = (is_unread or request.method == "HEAD") and not keeps
         if not is_complete or may_be_dirty or "close" in headers.get("Connection", ""):
