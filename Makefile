@@ -63,6 +63,7 @@ inspector: $(READY) ## test the MCP server with the MCP Inspector, if npm is ins
 	@$(VENV)/bin/pytest -q -rs tests/inspector.py
 
 servers: $(READY) ## test servers in real frameworks, honest and with mistakes, in about an hour [NAMES=…] [HONEST=1]
+	@if command -v npm >/dev/null; then npm ci --prefix tests/servers --silent --no-audit --no-fund; fi
 	@$(RUN) -W ignore -m tests.servers $(NAMES) $(if $(HONEST),--honest)
 
 faults: $(READY) ## try every fault on a submission, with every kind of client, and count the losses

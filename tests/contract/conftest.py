@@ -10,8 +10,9 @@ import attrs
 from mountsea_banana.contract import Contract
 from mountsea_banana.harness.__main__ import _keys
 from mountsea_banana.harness._case import Case
+from mountsea_banana.harness._outcome import Outcome
 from mountsea_banana.harness._plan import Plan, make_plan
-from mountsea_banana.harness._run import Outcome, Run
+from mountsea_banana.harness._run import Run
 from mountsea_banana.harness._transport import Server
 from mountsea_banana.mock import DEFAULT_KEYS, MockServer
 

@@ -273,11 +273,44 @@ class InvalidJSON(MockAPI):
         )
 
 
+class TaskOfPrefix(MockAPI):
+    """Finds a task whose id begins with the polled one."""
+
+    def poll(self, operation: Operation, request: Request, account: str) -> Response:
+        task_id = request.query_params.get("taskId", "")
+        ids = [each.id for each in self.tasks.all() if len(task_id) > 8]
+        found = next((each for each in ids if each.startswith(task_id)), task_id)
+        request.scope["query_string"] = urlencode({"taskId": found}).encode()
+        return super().poll(operation, Request(request.scope), account)
+
+
 class MissingImages(MockAPI):
     """Responds with 404 to requests for images."""
 
     async def image(self, request: Request) -> Response:
         return PlainTextResponse("gone", 404)
+
+
+class ImagesOnce(MockAPI):
+    """Serves each image once."""
+
+    def __init__(self, contract: Contract, keys: Sequence[str]) -> None:
+        super().__init__(contract, keys)
+        self._served: set[str] = set()
+
+    async def image(self, request: Request) -> Response:
+        if request.url.path in self._served:
+            return PlainTextResponse("gone", 404)
+        self._served.add(request.url.path)
+        return await super().image(request)
+
+
+class ImagesAsJSON(MockAPI):
+    """Serves images as JSON, with the media type of an image."""
+
+    async def image(self, request: Request) -> Response:
+        content = json.dumps([*bytes((await super().image(request)).body)])
+        return Response(content, media_type="image/png")
 
 
 class PagesForImages(MockAPI):
@@ -288,11 +321,12 @@ class PagesForImages(MockAPI):
 
 
 class Echo(MockAPI):
-    """Says which key it was given, in a field that should be a date."""
+    """Says which key it was given, in a header and in a field that should be a date."""
 
     def poll(self, operation: Operation, request: Request, account: str) -> Response:
         value = json.loads(bytes(super().poll(operation, request, account).body))
-        return JSONResponse({**value, "createdAt": f"given {authorization(request)}"})
+        given = f"given {authorization(request)}"
+        return JSONResponse({**value, "createdAt": given}, headers={"X-Key": given})
 
 
 class TruncatedImages(MockAPI):
@@ -402,6 +436,41 @@ class OddIds:
                 value = json.loads(message["body"])
                 value["taskId"] += self.SUFFIX
                 message = {**message, "body": json.dumps(value).encode()}
+            await send(message)
+
+        await self._app(scope, receive, send_changed)
+
+
+def statuses(change: Mapping[int, int]) -> Wrap:
+    """Replace statuses of responses with others."""
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            async def send_changed(message: Any) -> None:
+                status = change.get(message.get("status", 0))
+                await send({**message, "status": status} if status else message)
+
+            await app(scope, receive, send_changed)
+
+        return serve
+
+    return wrap
+
+
+class Uncompressed:
+    """Declares a response as compressed if the client allows that, but does not compress it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_allowed = "gzip" in Request(scope).headers.get("accept-encoding", "")
+        is_allowed &= not scope["path"].startswith("/images")
+
+        async def send_changed(message: Any) -> None:
+            if message["type"] == "http.response.start" and is_allowed:
+                headers = [*message["headers"], (b"content-encoding", b"gzip")]
+                message = {**message, "headers": headers}
             await send(message)
 
         await self._app(scope, receive, send_changed)
@@ -631,23 +700,27 @@ DEFECTS: dict[str, API | Wrap] = {
     "reports unknown tasks as pending": Inventing,
     "responds with 200 to a missing taskId": Lax,
     "finds a task by a longer id": AnyTask,
+    "finds a task by a shorter id": TaskOfPrefix,
+    "does not decode the id": lambda app: On(
+        app,
+        lambda r: r.url.path.endswith("result") and r.url.query.count("%") > 8,
+        JSONResponse({"message": "not found"}, 404),
+    ),
+    "accepts a name that every object has as the key": admits(
+        lambda r: authorization(r).endswith(" constructor")
+    ),
+    "serves each image once": ImagesOnce,
+    "serves images as JSON": ImagesAsJSON,
+    "declares responses as compressed": Uncompressed,
+    "responds with 500 instead of 4xx": statuses(dict.fromkeys(range(400, 500), 500)),
+    "limits bodies to 1 kB": crashes(lambda b: len(json.dumps(b)) > 1000, 413),
+    "rejects repeated images": rejects(
+        lambda b: len({*b.get("image_urls", [])}) < len(b.get("image_urls", []))
+    ),
+    "rejects long image URLs": rejects(
+        lambda b: any(len(url) > 500 for url in b.get("image_urls", []))
+    ),
 }
-
-
-def statuses(change: Mapping[int, int]) -> Wrap:
-    """Replace statuses of responses with others."""
-
-    def wrap(app: ASGIApp) -> ASGIApp:
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            async def send_changed(message: Any) -> None:
-                status = change.get(message.get("status", 0))
-                await send({**message, "status": status} if status else message)
-
-            await app(scope, receive, send_changed)
-
-        return serve
-
-    return wrap
 
 
 def is_strict(body: dict[str, Any]) -> bool:

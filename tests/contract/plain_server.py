@@ -89,10 +89,12 @@ class Handler(BaseHTTPRequestHandler):
 class PlainServer:
     """Serves inside its `with` block, one connection at a time or many in parallel."""
 
-    def __init__(self, *, protocol: str, many: bool) -> None:
+    def __init__(
+        self, *, protocol: str = "HTTP/1.1", many: bool = True, handler: type[Handler] = Handler
+    ) -> None:
         state = {"protocol_version": protocol, "tasks": {}, "polls": {}}
         server_class = ThreadingHTTPServer if many else HTTPServer
-        self._server = server_class(("127.0.0.1", 0), type("Mine", (Handler,), state))
+        self._server = server_class(("127.0.0.1", 0), type("Mine", (handler,), state))
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 

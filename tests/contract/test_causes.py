@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from mountsea_banana.harness._case import Case
-from mountsea_banana.harness._causes import Failure, group, join
+from mountsea_banana.harness._causes import group, join
+from mountsea_banana.harness._failure import Failure
+from mountsea_banana.harness._lifecycle import body_of
 from mountsea_banana.harness._oracle import Verdict
 from mountsea_banana.harness._transport import Response
 from mountsea_banana.harness._verify import Violation
@@ -50,6 +52,19 @@ CAUSES = {
     "responds with 200 and an error to invalid requests": ["every operation answered"],
     "mistakes a request for the sequel of the one before": [f"{SUBMIT} connection"],
     "accepts any URL scheme": [f"{SUBMIT} accepted image-url-is-http"],
+    "finds a task by a shorter id": [f"{POLL} accepted queries: taskId={{cut_task}}"],
+    "does not decode the id": [
+        f"{POLL} rejected queries: every character of the id percent-encoded"
+    ],
+    "accepts a name that every object has as the key": [
+        "every operation accepted keys: the word constructor as the key"
+    ],
+    "serves each image once": [f"{POLL} response image cannot be fetched again"],
+    "serves images as JSON": [f"{POLL} response not an image"],
+    "declares responses as compressed": [f"{POLL} response unreadable body"],
+    "responds with 500 instead of 4xx": [
+        "every operation failed every request that must be rejected"
+    ],
 }
 
 
@@ -153,6 +168,11 @@ def test_null_in_several_properties_is_one_cause() -> None:
     assert causes_of(accepted=wrong) == ["accepted null in several properties"]
 
 
+def test_types_that_are_not_checked_in_several_properties_are_one_cause() -> None:
+    wrong = violates("image_urls:type", "image_urls:null", "prompt:type", "prompt:boolean")
+    assert causes_of(accepted=wrong) == ["accepted other types in several properties"]
+
+
 def test_rules_that_all_fail_are_one_cause() -> None:
     rules = [rule.id for rule in the_plan().contract.rules]
     assert causes_of(failed=violates(*rules)) == ["failed the rules from the prose"]
@@ -178,6 +198,57 @@ def test_values_that_are_wrongly_accepted_and_rejected_are_one_cause() -> None:
         ),
     )
     assert found == ["uneven prompt"]
+
+
+def test_bodies_that_are_too_large_are_one_cause() -> None:
+    valid = [case for case in the_plan().cases() if case.verdict is Verdict.ACCEPT]
+    passed = [case for case in valid if len(case.request.body or b"") <= 1000]
+    violation = Violation("rejected", "responds with 413 instead of accepting the request")
+    too_large = [case for case in valid if len(case.request.body or b"") > 1000]
+    failures = [Failure(case, Response(413), violation) for case in too_large]
+    (cause,) = group(failures, passed)
+    assert cause.id == f"{SUBMIT} rejected long bodies"
+
+
+def has_a_long_prompt(case: Case) -> bool:
+    prompt = str(body_of(case.request).get("prompt"))
+    return case.verdict is Verdict.ACCEPT and len(prompt) > 4000
+
+
+def test_the_length_of_a_text_is_the_cause() -> None:
+    found = causes_of(rejected=has_a_long_prompt)
+    assert found == ["rejected prompt over 4,000 characters = yes"]
+
+
+def test_the_length_and_the_type_of_a_text_are_one_cause() -> None:
+    found = causes_of(rejected=has_a_long_prompt, accepted=violates("prompt:type"))
+    assert found == ["uneven prompt"]
+
+
+@pytest.mark.parametrize(
+    "feature", ["image_urls with repeated items", "image_urls with long items"]
+)
+def test_what_all_rejected_lists_have_is_the_cause(feature: str) -> None:
+    def is_rejected(case: Case) -> bool:
+        return case.verdict is Verdict.ACCEPT and feature in case.features
+
+    assert causes_of(rejected=is_rejected) == [f"rejected {feature} = yes"]
+
+
+def test_a_property_whose_values_are_accepted_and_fail_is_one_cause() -> None:
+    found = causes_of(accepted=violates("image_urls:type"), failed=violates("image_urls:null"))
+    assert found == ["uneven image_urls"]
+
+
+def test_a_property_and_a_key_that_fail_are_two_causes() -> None:
+    found = causes_of(
+        accepted=lambda case: case.variant == "the scheme Basic",
+        failed=lambda case: case.variant == "the scheme Token",
+    )
+    assert found == [
+        "every operation accepted keys: the scheme Basic",
+        "every operation failed keys: the scheme Token",
+    ]
 
 
 def test_a_common_property_of_several_violated_rules_is_the_cause() -> None:

@@ -9,8 +9,9 @@ import httpx
 import pytest
 from mountsea_banana.contract import Contract, ContractError
 from mountsea_banana.harness import __main__ as command
+from mountsea_banana.harness._outcome import Outcome
 from mountsea_banana.harness._plan import make_plan
-from mountsea_banana.harness._run import Outcome, Run
+from mountsea_banana.harness._run import Run
 from mountsea_banana.harness._transport import Server
 from mountsea_banana.mock import DEFAULT_KEYS, MockServer
 from mountsea_banana.mock._api import MockAPI

@@ -11,7 +11,7 @@ import pytest
 from mountsea_banana.harness import _shrink
 from mountsea_banana.harness._bodies import Bodies
 from mountsea_banana.harness._case import Case, encode
-from mountsea_banana.harness._causes import Failure
+from mountsea_banana.harness._failure import Failure
 from mountsea_banana.harness._shrink import shrink
 from mountsea_banana.harness._transport import Response
 from mountsea_banana.harness._verify import Violation

@@ -2,6 +2,7 @@
 
 Prints what the contract tests say of every server, and the totals of each framework. An honest
 server gets the whole plan, the others a part of it. The exit code is 1 if an honest server fails.
+Servers that run in Node are left out unless `npm ci` has installed their packages.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from attrs import define, evolve
 from mountsea_banana.contract import Contract
 from mountsea_banana.harness.__main__ import _keys
 from mountsea_banana.harness._case import COMBINATIONS, Case
+from mountsea_banana.harness._outcome import Outcome
 from mountsea_banana.harness._plan import Plan, make_plan
-from mountsea_banana.harness._run import CannotTest, Outcome, Run
+from mountsea_banana.harness._run import CannotTest, Run
 from mountsea_banana.harness._transport import Server
 
-from . import NAMES, running
-from .defects import DEFECTS
+from . import DEFECTS, FOLDER, NODE_NAMES, PYTHON_NAMES, running
 
 
 @define
@@ -58,12 +59,14 @@ def thinned(cases: Sequence[Case]) -> tuple[Case, ...]:
 def main() -> int:
     """Print a line for each server and each framework; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.servers", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    has_packages = (FOLDER / "node_modules").is_dir()
+    names = (*PYTHON_NAMES, *(NODE_NAMES if has_packages else ()))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     parser.add_argument("--honest", action="store_true", help="leave the mistakes out")
     options = parser.parse_args()
     plan = make_plan(Contract.load(), 1)
     part = evolve(plan, groups=tuple(thinned(group) for group in plan.groups))
-    totals = {name: Totals() for name in options.names or NAMES}
+    totals = {name: Totals() for name in options.names or names}
     for name, counts in totals.items():
         outcome = outcome_of(plan, name)
         titles = [cause.title for cause in outcome.causes] if outcome else ["cannot be tested"]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from mountsea_banana.harness.__main__ import _keys
 from mountsea_banana.harness._run import Run
 from mountsea_banana.harness._transport import Server
 
 from tests.contract.conftest import a_small_plan
-from tests.servers import NAMES, running
-from tests.servers.defects import DEFECTS
+from tests.servers import DEFECTS, PYTHON_NAMES, running, source
 
 KEYS = _keys("test-token", "other-token")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PYTHON_NAMES)
 def test_an_honest_server_passes(name: str) -> None:
     with running(name) as url:
         outcome = Run(a_small_plan(), Server(url, KEYS), has_other_key=True).execute()
@@ -31,9 +28,9 @@ def test_a_mistake_is_found() -> None:
     assert [cause.id for cause in outcome.causes] == found
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DEFECTS)
 def test_every_mistake_fits_its_server(name: str) -> None:
-    source = (Path(__file__).parent / "honest" / f"{name}_server.py").read_text("utf-8")
     for defect in DEFECTS[name]:
-        assert source.count(defect.old) == 1, defect.title
-        compile(source.replace(defect.old, defect.new), name, "exec")
+        path, text = source(name, defect.title)
+        if path.suffix == ".py":
+            compile(text, path, "exec")

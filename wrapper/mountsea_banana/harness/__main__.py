@@ -24,7 +24,7 @@ from mountsea_banana._shared.hosts import allows_http, is_loopback
 
 if TYPE_CHECKING:
     from ._causes import Cause
-    from ._run import Outcome
+    from ._outcome import Outcome
 
 SEED = 1
 TASK_TIMEOUT = 20.0

@@ -16,7 +16,9 @@ from . import _values
 from ._case import (
     BEARER,
     COMBINATIONS,
+    ENCODINGS,
     JSON,
+    OBJECT_NAMES,
     OTHER_BEARER,
     TASKS,
     VALID_BODIES,
@@ -30,6 +32,19 @@ from ._oracle import Expectation, Oracle, Verdict
 Body = dict[str, Any]
 
 ABSENT = object()
+
+_EXTRAS: tuple[Body, ...] = (
+    {"spec_lacks_it": 1},
+    {"x": {"y": [None]}},
+    {"": ""},
+    {"Prompt": 5},
+    dict.fromkeys(sorted(OBJECT_NAMES), "a"),
+)
+_JSON_TYPES = (
+    "application/json; charset=utf-8",
+    "application/json;charset=UTF-8",
+    'application/json; charset="utf-8"',
+)
 
 # Up to this number, every combination is sent, which takes seconds. Beyond it, only every pair is.
 MAX_COMBINATIONS = 6_000
@@ -180,11 +195,11 @@ class Bodies:
         body = self._valid[-1] if self._valid else {}
         expectation = self._oracle(body)
         backwards = dict(reversed(body.items()))
-        yield self.case("valid encodings", backwards, "properties in another order", expectation)
-        for extra in ({"spec_lacks_it": 1}, {"x": {"y": [None]}}, {"": ""}, {"Prompt": 5}):
+        yield self.case(ENCODINGS, backwards, "properties in another order", expectation)
+        for extra in _EXTRAS:
             if not extra.keys() & self.properties.keys():
                 variant = "a property that is not in the spec"
-                yield self.case("valid encodings", {**body, **extra}, variant, expectation)
+                yield self.case(ENCODINGS, {**body, **extra}, variant, expectation)
         encoded = encode(body)
         escaped = "".join(f"\\u{ord(char):04x}" if char.isalpha() else char for char in "A cat")
         encodings = {
@@ -193,11 +208,11 @@ class Bodies:
             "escaped letters": encoded.replace(b"A fluffy orange cat", escaped.encode()),
         }
         for variant, form in encodings.items():
-            yield self._raw("valid encodings", variant, form, expectation)
-        charset = (("Content-Type", "application/json; charset=utf-8"),)
-        yield self._raw(
-            "valid encodings", "a charset in the content type", encoded, expectation, *charset
-        )
+            yield self._raw(ENCODINGS, variant, form, expectation)
+        for media_type in _JSON_TYPES:
+            variant = "a charset in the content type"
+            header = ("Content-Type", media_type)
+            yield self._raw(ENCODINGS, variant, encoded, expectation, header)
 
     def _edge_cases(self) -> Iterator[Case]:
         """Yield unusual text in every free-text property, and unusual JSON."""

@@ -16,10 +16,19 @@ from ._oracle import Expectation, Verdict
 
 # Placeholders that are filled in when a request is sent: {key} is the first account's key, {other}
 # the second account's, {cut} and {case} are corrupted copies of the first, {task} is a task id.
+# {encoded_task} is that id with every byte percent-encoded, {cut_task} lacks its last character.
 BEARER = ("Authorization", "Bearer {key}")
 OTHER_BEARER = ("Authorization", "Bearer {other}")
 MAX_ARGUMENT_BYTES = 4000
+# Without its last character, a shorter id may be another task's.
+MIN_CUT_ID = 8
+# Text is described by the lengths that it exceeds.
+TEXT_LENGTHS = (256, 1_000, 2_000, 4_000, 16_000)
+LONG_ITEM = 256
 JSON = ("Content-Type", "application/json")
+
+# Every object in JavaScript has properties of these names.
+OBJECT_NAMES = frozenset({"constructor", "toString"})
 
 # Names of checks that other modules select cases by.
 TASKS = "tasks"
@@ -27,6 +36,9 @@ VALID_BODIES = "valid bodies"
 COMBINATIONS = "combinations"
 GENERATED = "generated bodies"
 POLLS = "polls"
+BURSTS = "a burst of polls"
+REPEATS = "repeats"
+ENCODINGS = "valid encodings"
 
 
 @frozen
@@ -43,6 +55,18 @@ class Request:
     def needs_file(self) -> bool:
         """Whether the body is too long for a command line."""
         return len(self.body or b"") > MAX_ARGUMENT_BYTES
+
+    @property
+    def names_task(self) -> bool:
+        """Whether the request needs the id of a task."""
+        return self.target_of("") != self.target
+
+    def target_of(self, task: str) -> str:
+        """Return the path and query with the id of a task."""
+        cut = task[:-1] if len(task) >= MIN_CUT_ID else "unknown"
+        encoded = "".join(f"%{byte:02X}" for byte in task.encode())
+        target = self.target.replace("{task}", quote(task, safe=""))
+        return target.replace("{cut_task}", quote(cut, safe="")).replace("{encoded_task}", encoded)
 
     def curl(self, base_url: str, task: str = "TASK_ID", body_file: str = "") -> str:
         """Return a command for sh that repeats the request, with the keys as variables.
@@ -62,8 +86,7 @@ class Request:
                 pipe = "printf '" + "".join(f"\\{byte:03o}" for byte in self.body) + "' | "
                 text = "@-"
             words += ["--data-binary", text]
-        target = self.target.replace("{task}", quote(task, safe=""))
-        line = pipe + shlex.join([*words, base_url + target])
+        line = pipe + shlex.join([*words, base_url + self.target_of(task)])
         for placeholder, variable in _VARIABLES.items():
             line = line.replace(placeholder, f"'\"{variable}\"'")
         return line
@@ -134,14 +157,22 @@ def features(body: Any, properties: Mapping[str, Mapping[str, Any]]) -> dict[str
         elif isinstance(value, list) and value:
             found[name] = "one" if len(value) == 1 else "several"
             found[f"{name} length"] = str(len(value))
+            if len({json.dumps(item) for item in value}) < len(value):
+                found[f"{name} with repeated items"] = "yes"
+            if any(len(str(item)) > LONG_ITEM for item in value):
+                found[f"{name} with long items"] = "yes"
             for item in value:
                 scheme, separator, _ = str(item).partition("://")
                 found |= {f"{name} with {scheme[:20]}": "yes"} if separator else {}
             found[f"{name}[0]"] = json.dumps(value[0])[:60]
         elif isinstance(value, str) and value and "enum" not in schema:
-            found[name] = "some text" if len(value) <= 256 else "long text"
+            found[name] = "some text"
+            for length in TEXT_LENGTHS:
+                if len(value) > length:
+                    found[f"{name} over {length:,} characters"] = "yes"
         else:
             found[name] = json.dumps(value)[:40]
-    if not body.keys() <= properties.keys():
-        found["other properties"] = "present"
+    others = body.keys() - properties.keys()
+    if others:
+        found["other properties"] = "of every object" if others <= OBJECT_NAMES else "present"
     return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ._causes import Cause
+from ._outcome import Outcome
 from ._report import details, summary, verdict
-from ._run import Outcome
 
 
 def markdown(outcome: Outcome, new: Sequence[Cause], known: Sequence[Cause]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from mountsea_banana._version import __version__
 
-from ._causes import Cause, Failure
+from ._causes import Cause
+from ._failure import Failure
 
 MAX_EXCHANGES_PER_CAUSE = 3
 
@@ -28,7 +28,6 @@ def har(causes: Iterable[Cause], base_url: str) -> bytes:
 
 def _entry(failure: Failure, cause: Cause, base_url: str) -> dict[str, Any]:
     request, response = failure.case.request, failure.response
-    target = request.target.replace("{task}", quote(failure.task, safe=""))
     posted = (request.body or b"").decode("utf-8", "backslashreplace")
     media_type = dict(request.headers).get("Content-Type", "")
     content = response.body.decode("utf-8", "backslashreplace")
@@ -42,7 +41,7 @@ def _entry(failure: Failure, cause: Cause, base_url: str) -> dict[str, Any]:
         "request": {
             **shared,
             "method": request.method,
-            "url": base_url + target,
+            "url": base_url + request.target_of(failure.task),
             "headers": _headers(dict(request.headers)),
             "queryString": [],
             "postData": {"mimeType": media_type, "text": posted},

@@ -56,9 +56,7 @@ class Task:
         status = snapshot.get("status")
         if not isinstance(status, str):
             return
-        if self.status in FINAL and status != self.status:
-            text = f"reports {status} for a task that was already {self.status}, a final status"
-            yield Violation("response", text, "final status changed")
+        yield from self.contradictions(response)
         self.status = status
         self._final_polls += status in FINAL
         if status == "completed" and self.submission.operation.makes_images:
@@ -67,6 +65,13 @@ class Task:
                 result = json.dumps(snapshot.get("result"))[:100]
                 text = f"reports completed without an image URL: the result is {result}"
                 yield Violation("response", text, "completed without an image")
+
+    def contradictions(self, response: Response) -> Iterator[Violation]:
+        """Yield a violation if a poll that was sent after the last one changes a final status."""
+        status = read_object(response).get("status")
+        if self.status in FINAL and isinstance(status, str) and status != self.status:
+            text = f"reports {status} for a task that was already {self.status}, a final status"
+            yield Violation("response", text, "final status changed")
 
     def _sources(self) -> list[str]:
         """Return the strings in the lists of the request body."""

@@ -19,7 +19,9 @@ from ._verify import Violation
 
 # Real models choose sizes that suit them, such as 1184 by 864 for 4:3.
 RATIO_TOLERANCE = 1.05
-_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF")
+# How images in well-known formats start, in lower case, and how JSON and web pages do.
+_SIGNATURES = (b"\x89png\r\n\x1a\n", b"\xff\xd8\xff", b"gif8", b"riff")
+_OTHERS = (b"{", b"[", b"<!doctype", b"<html")
 
 
 @frozen
@@ -91,7 +93,8 @@ def _decode(url: str, media_type: str, content: bytes) -> Picture:
                 return Picture(url, content, image.size)
     except UnidentifiedImageError:
         # There are formats that Pillow does not know.
-        if media_type.startswith("image/") and not content.startswith(_SIGNATURES):
+        is_known = content.lstrip().lower().startswith((*_SIGNATURES, *_OTHERS))
+        if media_type.startswith("image/") and not is_known:
             return Picture(url, content, None)
         shown = media_type or "something else"
         text = f"returns an image URL that serves {shown}, not an image: {url:.200}"

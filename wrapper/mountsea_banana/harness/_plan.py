@@ -17,8 +17,6 @@ from ._case import COMBINATIONS, POLLS, VALID_BODIES, Case, Request, encode
 from ._generated import THOROUGH_FACTOR, generated
 from ._oracle import Expectation, Verdict
 
-# A rule counts as untested if fewer of the bodies sent violate that rule and nothing else.
-MIN_CASES_PER_RULE = 20
 TASKS_PER_OPERATION = 32
 _RATIO = re.compile(r"\d+:\d+")
 
@@ -119,6 +117,7 @@ def make_plan(contract: Contract, seed: int, *, thorough: bool = False) -> Plan:
         groups.append(tuple(_requests.keys(operation, valid)))
         groups.append(tuple(_requests.queries(operation, valid)))
         groups.append(tuple(_requests.parameters(operation, valid)))
+        groups.append(tuple(_requests.compressed(operation, valid)))
         repeated.append(tuple(_requests.repeats(operation, valid)))
         if bodies:
             factor = THOROUGH_FACTOR if thorough else 1

@@ -20,7 +20,7 @@ from ._case import COMBINATIONS, VALID_BODIES, Case
 from ._causes import Cause
 from ._har import har
 from ._oracle import Verdict
-from ._run import Outcome
+from ._outcome import Outcome
 from ._transport import Response
 
 MAX_SHOWN_CHARACTERS = 300
@@ -90,7 +90,7 @@ def details(cause: Cause, base_url: str, folder: Path = Path()) -> Iterator[tupl
         total = len(cause.variants)
         more = f" … ({total} in total)" if total > MAX_SHOWN_VARIANTS else ""
         yield "variants", "; ".join(cause.variants[:MAX_SHOWN_VARIANTS]) + more
-    yield "request", f"{request.method} {_truncate(request.target.replace('{task}', task))}"
+    yield "request", f"{request.method} {_truncate(request.target_of(task))}"
     if request.body is not None:
         yield "body", _truncate(request.body.decode("utf-8", "backslashreplace"))
     if first.response.status:
@@ -103,7 +103,7 @@ def details(cause: Cause, base_url: str, folder: Path = Path()) -> Iterator[tupl
 
 # The requirements behind kinds of violation that do not depend on what was sent.
 _REQUIREMENTS = {
-    "response": "successful responses match the spec, statuses only move forward, "
+    "response": "successful responses match the spec, a final status does not change, "
     "and images can be fetched",
     "failed": "no request gets a 5xx response",
     "no response": "every request gets a response",

@@ -10,7 +10,7 @@ import attrs
 from mountsea_banana.contract import Contract, Operation, Parameter, sample
 
 from . import _values
-from ._case import BEARER, OTHER_BEARER, Case, Request
+from ._case import BEARER, ENCODINGS, OTHER_BEARER, REPEATS, Case, Request
 from ._oracle import Expectation, Verdict
 
 UNAUTHORIZED = frozenset({401, 403})
@@ -24,7 +24,8 @@ REJECT_BROKEN = Expectation(Verdict.REJECT, explanation="the body is a JSON obje
 
 # How often one request is repeated, each time on a new connection, to find servers that fail
 # intermittently. The thousands of other requests help to find them too.
-REPEATS = 250
+REPETITIONS = 250
+ACCEPT_COMPRESSED = ("Accept-Encoding", "gzip, deflate")
 
 
 def plain(contract: Contract, operation: Operation, body: bytes | None) -> Request:
@@ -94,6 +95,8 @@ _AUTHORIZATIONS: tuple[tuple[str, str | None, frozenset[int]], ...] = (
     ("a wrong key", "Bearer wrong-token", UNAUTHORIZED),
     ("the word null as the key", "Bearer null", UNAUTHORIZED),
     ("the word undefined as the key", "Bearer undefined", UNAUTHORIZED),
+    # Every object in JavaScript has a property of this name.
+    ("the word constructor as the key", "Bearer constructor", UNAUTHORIZED),
     ("the key with an extra last character", "Bearer {key}x", UNAUTHORIZED),
     ("the key with an extra first character", "Bearer x{key}", UNAUTHORIZED),
     ("the key without its last character", "Bearer {cut}", UNAUTHORIZED),
@@ -136,6 +139,9 @@ def queries(operation: Operation, valid: Request) -> Iterator[Case]:
             for variant, query in (("no query", ""), ("only another parameter", "?other=1")):
                 yield _get(operation, path + query, missing, variant)
         if operation.is_poll and name == operation.task_parameter:
+            found = Expectation(Verdict.ACCEPT, explanation="a percent-encoded id is the same id")
+            target = f"{path}?{quote(name)}={{encoded_task}}"
+            yield _get(operation, target, found, "every character of the id percent-encoded")
             for value in (*_UNKNOWN_IDS, *_ODD_IDS):
                 target = f"{path}?{quote(name)}={value}"
                 is_odd = value in _ODD_IDS
@@ -262,6 +268,7 @@ _UNKNOWN_IDS = (
     "{task}x",
     "x{task}",
     "{task}%20x",
+    "{cut_task}",
     "00000000-0000-0000-0000-000000000000",
     "9" * 400,
 )
@@ -305,8 +312,16 @@ def repeats(operation: Operation, valid: Request) -> Iterator[Case]:
     else:
         close, expectation = invalid(operation, close)
     if operation.request is not None or operation.is_poll:
-        for _ in range(REPEATS):
-            yield Case("repeats", operation, close, expectation, "the same request repeatedly")
+        for _ in range(REPETITIONS):
+            yield Case(REPEATS, operation, close, expectation, "the same request repeatedly")
+
+
+def compressed(operation: Operation, valid: Request) -> Iterator[Case]:
+    """Yield a poll of a task whose response may be compressed."""
+    if operation.is_poll:
+        request = attrs.evolve(valid, headers=(*valid.headers, ACCEPT_COMPRESSED))
+        expectation = Expectation(Verdict.ACCEPT, explanation="every poll of a task succeeds")
+        yield Case(ENCODINGS, operation, request, expectation, "a compressed response")
 
 
 def pairs(operation: Operation, valid: Request, probe: Request) -> Iterator[tuple[Case, Request]]:
@@ -323,6 +338,7 @@ def pairs(operation: Operation, valid: Request, probe: Request) -> Iterator[tupl
         ("a media type other than JSON", attrs.evolve(valid, headers=text, body=b"a cat"), probe),
         ("an unknown path", attrs.evolve(valid, target="/unknown"), probe),
         ("a body that is not JSON", attrs.evolve(valid, body=b"{" * 100), probe),
+        ("a HEAD request", attrs.evolve(probe, method="HEAD"), probe),
         ("a request with a key", probe, attrs.evolve(probe, headers=probe.headers[1:])),
     ):
         explanation = "each request on a connection gets a response of its own"

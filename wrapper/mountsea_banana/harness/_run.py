@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import attrs
-import httpx
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve
 
-from . import _causes, _pictures, _requests
-from ._case import BEARER, OTHER_BEARER, POLLS, TASKS, VALID_BODIES, Case, Request
-from ._causes import Cause, Failure
-from ._lifecycle import FINAL, Task, body_of
+from . import _causes, _requests
+from ._case import BEARER, BURSTS, OTHER_BEARER, POLLS, TASKS, VALID_BODIES, Case, Request
+from ._causes import Cause
+from ._failure import Failure
+from ._gallery import Gallery
+from ._lifecycle import FINAL, Task
 from ._oracle import Verdict
-from ._pictures import NotFetchedError, Picture
-from ._plan import MIN_CASES_PER_RULE, Plan
+from ._outcome import Outcome
+from ._plan import Plan
 from ._shrink import shrink
 from ._transport import Response, Server
 from ._verify import Violation, read_object, submits, violations
@@ -29,6 +30,7 @@ BURST = 16
 MAX_FOREIGN_POLLS = 8
 MAX_SAMPLED_TASKS = 16
 FIRST_POLLING_SECONDS = 1.0
+CLOSE_POLLS = 10
 MIN_PAUSE = 0.02
 MAX_PAUSE = 3.0
 MAX_UNANSWERED = 5
@@ -58,48 +60,6 @@ class Budget:
         return self.limit is not None and self.spent > self.limit
 
 
-@frozen
-class Outcome:
-    """The result of a run."""
-
-    plan: Plan
-    base_url: str
-    causes: tuple[Cause, ...]
-    """The violations of the contract."""
-    warnings: tuple[Cause, ...]
-    """What looks wrong although the contract does not forbid it."""
-    sent: tuple[tuple[Case, Response], ...] = field(repr=False)
-    """Every case that was sent and its response, in order."""
-    skipped: tuple[str, ...]
-    """What was not tested and why, one line each."""
-    stopped: str
-    """Why the run ended early, or empty if it did not."""
-    missing: str
-    """What the run has not seen and without which it says nothing, or empty."""
-    accepted: int
-    """The number of submissions that the server accepted or may have accepted."""
-    seconds: float
-
-    def sole_violations(self) -> Counter[str]:
-        """Return the number of bodies sent that violate only one thing, by that violation."""
-        return Counter(
-            next(iter(case.expectation.reasons))
-            for case, response in self.sent
-            if response.status != 429 and len(case.expectation.reasons) == 1
-        )
-
-    def untested_rules(self) -> list[str]:
-        """Return the ids of the rules that too few bodies tested."""
-        needed: dict[str, int] = {}
-        for operation in self.plan.contract.operations:
-            # A parameter has few invalid values, and a rule about it no combinations.
-            needed |= {rule.id: 1 for each in operation.parameters for rule in each.schema.rules}
-            body_rules = operation.request.rules if operation.request else ()
-            needed |= {rule.id: MIN_CASES_PER_RULE for rule in body_rules}
-        counts = self.sole_violations()
-        return [rule for rule, number in needed.items() if counts[rule] < number]
-
-
 class Run:
     """One run of a plan against a server."""
 
@@ -126,8 +86,9 @@ class Run:
         self._failures: list[Failure] = []
         self._skipped: Counter[str] = Counter()
         self._tasks: dict[str, Task] = {}
+        self._reused_ids: set[str] = set()
         self._followed_tasks: list[Task] = []
-        self._pictures: dict[str, Picture] = {}
+        self._gallery = Gallery(plan)
         self._failed = 0
         self._unanswered = 0
         self._stopped = ""
@@ -156,9 +117,13 @@ class Run:
         self._follow(self._task_timeout)
         self._poll_again()
         self._poll_as_others()
-        self._compare_pictures()
+        self._free_connection()
+        self._fail_tasks(self._gallery.fetch_again())
+        self._fail_tasks(self._gallery.compare())
         rules = self._plan.rule_properties()
-        causes = self._confirm(_causes.group(self._failures, self._passed(), rules))
+        # What a task does whose id is another's too follows from that.
+        failures = [each for each in self._failures if each.task not in self._reused_ids]
+        causes = self._confirm(_causes.group(failures, self._passed(), rules))
         return Outcome(
             plan=self._plan,
             base_url=self._server.base_url,
@@ -222,16 +187,23 @@ class Run:
             return [(case, _NOT_SENT, reason)]
         known = self._task_for(case)
         task = known.id if known else "unknown"
-        if "{task}" in case.request.target and not known:
+        if case.request.names_task and not known:
             # A server may look up the task before it checks the key.
             case = attrs.evolve(case, rejection_statuses=case.rejection_statuses | NOT_FOUND)
+        if case.may_cost and self._budget.limit is not None:
+            # On a new connection, no request is sent a second time.
+            self._server.close()
         response = self._server.send(case.request, task=task)
-        sent = [(case, response, task if "{task}" in case.request.target else "")]
+        sent = [(case, response, task if case.request.names_task else "")]
         created = self._created_task(case, response)
         poll = self._plan.poll_of(case.operation)
         if created and poll and case.verdict is not Verdict.REJECT and case.is_submission:
             request = _poll_request(poll, Task(created, case))
             sent.append((poll, self._server.send(request, task=created), created))
+            # The first task is polled closely, as a status may last only for a moment.
+            for _ in range(CLOSE_POLLS if case in self._plan.tasks[:1] else 0):
+                time.sleep(MIN_PAUSE)
+                sent.append((poll, self._server.send(request, task=created), created))
         return sent
 
     def _skip_reason(self, case: Case) -> str:
@@ -244,7 +216,7 @@ class Run:
             name = case.variant or case.check
             return f"{name}: set MOUNTSEA_OTHER_API_KEY to a second account's key"
         needs_task = case.verdict is Verdict.ACCEPT or OTHER_BEARER in case.request.headers
-        if "{task}" in case.request.target and needs_task and not self._task_for(case):
+        if case.request.names_task and needs_task and not self._task_for(case):
             return f"{case.check}: needs a task, but none was created"
         return ""
 
@@ -281,7 +253,7 @@ class Run:
         if self._followed_tasks and not any(task.status in FINAL for task in self._followed_tasks):
             return "no task reached a final status"
         makes_images = any(task.submission.operation.makes_images for task in self._followed_tasks)
-        return "no image was fetched" if makes_images and not self._pictures else ""
+        return "no image was fetched" if makes_images and not self._gallery else ""
 
     def _created_task(self, case: Case, response: Response) -> str:
         """Return the id of the task that a request created; empty if it created none."""
@@ -307,9 +279,8 @@ class Run:
     def _failure(
         self, case: Case, response: Response, violation: Violation, task: str = ""
     ) -> Failure:
-        redacted = evolve(violation, text=self._server.redact(violation.text.encode()).decode())
-        body = self._server.redact(response.body)
-        return Failure(case, evolve(response, body=body), redacted, task)
+        redacted = evolve(violation, text=self._server.redact(violation.text))
+        return Failure(case, self._server.redacted(response), redacted, task)
 
     def _retry(self, case: Case) -> Failure | None:
         """Send a case once more, without recording it, and return its failure if it fails."""
@@ -325,11 +296,15 @@ class Run:
             is_followed = case.check == TASKS or not case.operation.request
             if is_followed and self._plan.poll_of(case.operation):
                 self._followed_tasks.append(self._tasks[created])
-        observed = []
-        if case.check == POLLS and task in self._tasks:
-            observed = list(self._tasks[task].observe(response))
+        observed: list[Violation] = []
+        if case.operation.is_poll and case.verdict is Verdict.ACCEPT and task in self._tasks:
+            polled = self._tasks[task]
+            # Overlapping polls may be recorded in another order than the server's.
+            judge = polled.observe if case.check == POLLS else polled.contradictions
+            observed = list(judge(response))
         yield from violations(case, response)
         if is_duplicate:
+            self._reused_ids.add(created)
             text = f"responds with a taskId that it has already used: {created}"
             yield Violation("response", text, "duplicate taskId")
         yield from observed
@@ -414,7 +389,7 @@ class Run:
 
         def ask(task: Task) -> tuple[Case, Response, str]:
             poll = self._poll_of(task)
-            burst = evolve(poll, check="a burst of polls", variant="many polls at once")
+            burst = evolve(poll, check=BURSTS, variant="many polls at once")
             return burst, self._server.send(_poll_request(poll, task), task=task.id), task.id
 
         with ThreadPoolExecutor(BURST) as pool:
@@ -461,48 +436,17 @@ class Run:
 
     def _fetch_images(self) -> None:
         self._progress("images", len(self._sent))
+        self._free_connection()
+        self._fail_tasks(self._gallery.fetch(self._followed_tasks, self._connections))
+
+    def _free_connection(self) -> None:
+        """Let the images be fetched from this server if it handles one connection at a time."""
         if self._connections == 1:
-            # The images may be on this server, which may handle one connection at a time.
             self._server.close()
-        tasks = [
-            task
-            for task in self._followed_tasks
-            if task.image_urls and task.id not in self._pictures and task.is_settled
-        ]
-        with (
-            httpx.Client(follow_redirects=True, timeout=30, trust_env=False) as client,
-            ThreadPoolExecutor(self._connections) as pool,
-        ):
 
-            def fetch(task: Task) -> Picture | NotFetchedError:
-                try:
-                    return _pictures.fetch(client, task.image_urls)
-                except NotFetchedError as problem:
-                    return problem
-
-            for task, found in zip(tasks, pool.map(fetch, tasks), strict=True):
-                violation = (
-                    Violation("response", *found.args)
-                    if isinstance(found, NotFetchedError)
-                    else self._look_at(task, found)
-                )
-                task.image_urls = ()
-                if violation:
-                    self._fail(self._poll_of(task), _NOT_SENT, violation, task.id)
-
-    def _look_at(self, task: Task, picture: Picture) -> Violation | None:
-        self._pictures[task.id] = picture
-        ratios = self._plan.ratios(task.submission.operation)
-        for value in body_of(task.submission.request).values():
-            if value in ratios:
-                return _pictures.wrong_ratio(picture, value, ratios)
-        return None
-
-    def _compare_pictures(self) -> None:
-        submissions = {task: self._tasks[task].submission for task in self._pictures}
-        kinds = {task: each.variant for task, each in submissions.items() if each.check == TASKS}
-        for task, violation in _pictures.mixed_up(self._pictures, kinds):
-            self._fail(self._poll_of(self._tasks[task]), _NOT_SENT, violation, task)
+    def _fail_tasks(self, found: Iterable[tuple[Task, Violation]]) -> None:
+        for task, violation in found:
+            self._fail(self._poll_of(task), _NOT_SENT, violation, task.id)
 
     def _passed(self) -> Iterable[Case]:
         failed = {id(failure.case) for failure in self._failures}

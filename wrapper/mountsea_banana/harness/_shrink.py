@@ -11,7 +11,7 @@ from attrs import evolve
 from mountsea_banana.contract import Contract, resolve
 
 from ._case import Case, encode, features
-from ._causes import Failure
+from ._failure import Failure
 from ._oracle import Oracle
 
 MAX_ATTEMPTS = 50

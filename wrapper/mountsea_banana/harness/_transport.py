@@ -8,10 +8,11 @@ import socket
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Mapping, Sequence
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ._case import Request
 
@@ -38,7 +39,7 @@ class Response:
     """Keyed by lower-case name."""
     body: bytes = b""
     fault: str = ""
-    """Why no response was received."""
+    """Why no response was received, or what is wrong with its body."""
 
 
 class Server:
@@ -70,15 +71,27 @@ class Server:
     def send_both(self, first: Request, second: Request) -> Response:
         """Send two requests on one new connection; return the response to the second."""
         self._drop()
-        self._send(first, "unknown", keeps=True)
+        response = self._send(first, "unknown", keeps=True)
+        if response.status and response.fault:  # its rest would be read as the next response
+            return Response(0, fault=f"the rest of the response to {first.method}")
         return self._send(second, "unknown")
 
-    def redact(self, text: bytes) -> bytes:
+    def redact(self, text: str) -> str:
         """Return what the server sent without the keys, in case it echoes them."""
         for placeholder, key in self._placeholders.items():
             if len(key) >= MIN_REDACTED_LENGTH:
-                text = text.replace(key.encode(), placeholder.encode())
+                text = text.replace(key, placeholder)
         return text
+
+    def redacted(self, response: Response) -> Response:
+        """Return a response without the keys."""
+        return Response(
+            response.status,
+            {name: self.redact(value) for name, value in response.headers.items()},
+            # Keys are ASCII, and Latin-1 has a character for each byte.
+            self.redact(response.body.decode("latin-1")).encode("latin-1"),
+            self.redact(response.fault),
+        )
 
     def accepts_parallel_connections(self, requests: Sequence[Request]) -> bool:
         """Return whether the server responds on a second connection while another one is open."""
@@ -96,9 +109,8 @@ class Server:
         self._local = threading.local()
 
     def _send(self, request: Request, task: str, *, keeps: bool = False) -> Response:
-        placeholders = {**self._placeholders, "{task}": quote(task, safe="")}
-        target = self._prefix + _substitute(request.target, placeholders)
-        headers = {name: _substitute(value, placeholders) for name, value in request.headers}
+        target = self._prefix + _substitute(request.target_of(task), self._placeholders)
+        headers = {name: _substitute(value, self._placeholders) for name, value in request.headers}
         is_reused = self._connection().sock is not None
         response = self._exchange(request, target, headers, keeps=keeps)
         # A server may close an idle connection at any time, so retry on a new one.
@@ -118,18 +130,23 @@ class Server:
             )
             connection.sock.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE_IMMEDIATELY, 1)
             response = connection.getresponse()
+            if request.method == "HEAD" and _has_body(connection, response):
+                self._drop()
+                return Response(response.status, fault="a body to a HEAD request")
             content = response.read(MAX_RESPONSE_BYTES)
             is_complete = response.isclosed()
         except (OSError, http.client.HTTPException) as error:
             self._drop()
             return Response(0, fault=_fault(error, self._timeout))
-        # A server may refuse a request without reading its body, which then precedes the next
-        # request on the connection. Another check is for that.
-        is_unread = request.body is not None and response.status in UNREAD_STATUSES and not keeps
-        if not is_complete or is_unread or "close" in headers.get("Connection", ""):
+        # A server may ignore a chunked body, or refuse a request without reading its body, which
+        # then precedes the next request on the connection. Another check is for that.
+        is_unread = is_chunked or (request.body is not None and response.status in UNREAD_STATUSES)
+        # The body of a response to HEAD, if there is one, precedes the next response.
+        may_be_dirty = (is_unread or request.method == "HEAD") and not keeps
+        if not is_complete or may_be_dirty or "close" in headers.get("Connection", ""):
             self._drop()
         response_headers = {name.lower(): value for name, value in response.getheaders()}
-        return Response(response.status, response_headers, content)
+        return _decompressed(Response(response.status, response_headers, content))
 
     def _connection(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
@@ -153,6 +170,30 @@ class Server:
             self._connections.remove(connection)
         connection.close()
         self._local.connection = None
+
+
+def _has_body(connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> bool:
+    """Return whether some of the body of a response to HEAD has arrived already."""
+    if connection.sock is None:  # the server closes the connection
+        return False
+    timeout = connection.sock.gettimeout()
+    connection.sock.setblocking(False)
+    try:
+        return bool(response.fp.peek(1))
+    finally:
+        connection.sock.settimeout(timeout)
+
+
+def _decompressed(response: Response) -> Response:
+    """Return the response with its body decompressed, or with a fault if that is impossible."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if not response.body or encoding in ("", "identity"):
+        return response
+    try:
+        # 32 more than the window size: zlib detects gzip and deflate.
+        return evolve(response, body=zlib.decompress(response.body, zlib.MAX_WBITS + 32))
+    except zlib.error:
+        return evolve(response, fault=f"a body that is not {encoding} as its headers say")
 
 
 def _substitute(text: str, placeholders: Mapping[str, str]) -> str:

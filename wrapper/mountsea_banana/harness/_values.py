@@ -153,6 +153,7 @@ def unusual(schema: Mapping[str, Any]) -> Iterator[Any]:
         yield from ("another", "constructor", schema["enum"][:1], {"value": schema["enum"][0]})
     match schema.get("type"):
         case "string" if schema.get("format") == "uri":
+            yield from ([URLS[0]], {"url": URLS[0]})
             yield from INVALID_URLS
             yield from AMBIGUOUS_URLS
         case "number" | "integer":

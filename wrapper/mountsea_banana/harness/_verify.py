@@ -10,10 +10,11 @@ from attrs import evolve, frozen
 
 from mountsea_banana.contract import Operation
 
-from ._case import Case
+from ._case import BURSTS, POLLS, REPEATS, Case
 from ._oracle import Verdict
 from ._transport import Response
 
+PLAIN_POLLS = frozenset({POLLS, BURSTS, REPEATS})
 NOT_FOUND = frozenset({400, 403, 404, 410, 422})
 
 
@@ -48,6 +49,8 @@ def _violations(case: Case, response: Response) -> Iterator[Violation]:
     if status == 0:
         if not case.may_disconnect:
             yield Violation("no response", f"does not respond: {response.fault}")
+    elif response.fault:
+        yield Violation("response", f"responds with {response.fault}", "unreadable body")
     elif status >= 500 and status not in case.rejection_statuses:
         yield Violation("failed", f"responds with {status}")
     elif case.verdict is Verdict.REJECT:
@@ -63,7 +66,7 @@ def _violations(case: Case, response: Response) -> Iterator[Violation]:
             yield Violation("wrong status", text, is_warning=400 <= status < 500)
     elif case.verdict is Verdict.UNSPECIFIED and is_error_as_success:
         yield Violation("answered", f"responds with {status} to a request that it refuses")
-    elif case.verdict is Verdict.ACCEPT and case.operation.is_poll and status in NOT_FOUND:
+    elif case.check in PLAIN_POLLS and case.operation.is_poll and status in NOT_FOUND:
         yield Violation("lost", f"responds with {status} to a poll of a task that it has created")
     elif not is_documented_method:
         if succeeded and submits(case, response):
