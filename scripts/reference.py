@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import griffe
 from attrs import frozen
@@ -132,7 +132,7 @@ def _entry(path: str, module: Part, name: str) -> Iterator[str]:
     part, value = module[name], getattr(import_module(path), name)
     yield f"### {name}\n"
     if part.is_attribute:
-        yield f"```text\n{part.value or value!r}\n```\n"
+        yield f"```text\n{_definition(part, value)}\n```\n"
     elif shows_signature:
         yield f"```text\n{name}{_signature(value)}\n```\n"
     yield f"{_text(part)}\n"
@@ -143,6 +143,21 @@ def _entry(path: str, module: Part, name: str) -> Iterator[str]:
         else:
             yield f"**`{member.name}: {member.annotation}`**\n"
         yield f"{_text(member)}\n"
+
+
+def _definition(part: Part, value: Any) -> str:
+    """Return how a name is defined, for an alias with every value that it allows."""
+    literals = ", ".join(map(repr, _literals(value)))
+    return f"Literal[{literals}]" if literals else str(part.value or repr(value))
+
+
+def _literals(annotation: Any) -> Iterator[object]:
+    """Yield the values that a literal type, or a union of them, allows."""
+    for each in get_args(annotation):
+        if get_origin(annotation) is Literal:
+            yield each
+        else:
+            yield from _literals(each)
 
 
 def _members(part: Part) -> Iterator[Part]:

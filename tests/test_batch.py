@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 import pytest
-import sqlalchemy
 from mountsea_banana import (
     AsyncNanoBanana,
     AuthenticationError,
@@ -42,7 +41,7 @@ from mountsea_banana.client._files import Destination
 from mountsea_banana.ledger import Entry, Ledger, LedgerError
 from mountsea_banana.ledger._store import Store
 from mountsea_banana.mock import MockServer, Plan
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event
 
 from .conftest import KEY
 from .ledgers import end_claims, fail_to_record
@@ -670,11 +669,11 @@ def test_rows_share_commits(jobs: Batch) -> None:
         nonlocal commits
         commits += 1
 
-    sqlalchemy.event.listen(Engine, "commit", count)
+    event.listen(Engine, "commit", count)
     try:
         assert jobs.run(*cats(40)).is_complete
     finally:
-        sqlalchemy.event.remove(Engine, "commit", count)
+        event.remove(Engine, "commit", count)
     assert commits < 4 * 40  # a claim, a task, a result and a file for each
 
 
