@@ -1971,7 +1971,6 @@ def test_a_transport_that_was_ever_unobservable_is_not_trusted() -> None:
 def test_a_hook_that_logs_wrongly_does_not_end_a_submission() -> None:
     def log(_: httpx.Response) -> None:
         logger = logging.getLogger("httpx")
-        logger.makeRecord("httpx", logging.INFO, "", 0, "status %d", ("Created",), None)
         record = logging.LogRecord("httpx", logging.INFO, "", 0, "%d", ("Created",), None)
         assert logger.filter(record)
 

@@ -157,6 +157,14 @@ def test_a_client_created_before_a_fork_raises_a_configuration_error_in_the_chil
     assert banana.generate("a cat").id
 
 
+def test_a_download_leaves_no_connection_open(banana_server: MockServer) -> None:
+    """Nobody may close it: a result can be saved after its client was closed."""
+    with NanoBanana(KEY, base_url=banana_server.url, clock=InstantClock()) as banana:
+        banana.generate("a cat").wait().read()
+        downloads: Any = banana._driver.downloader._http
+        assert downloads._transport._pool.connections == []
+
+
 def test_a_closed_client_raises_a_configuration_error(banana_server: MockServer) -> None:
     with NanoBanana(KEY, base_url=banana_server.url) as banana:
         task = banana.generate("a cat")
