@@ -987,6 +987,14 @@ class TestCommand:
         assert "MOUNTSEA_MCP_TOKEN contains a space" in outcome.err
         assert token not in outcome.err
 
+    def test_without_stdin_it_is_a_usage_error(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "stdin", None)
+        outcome = run("mcp", "--output", "pictures")
+        assert outcome.code == 2
+        assert "stdin or stdout is closed" in outcome.err
+
     def test_a_signal_that_is_ignored_stays_ignored(self, run: Run) -> None:
         before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:

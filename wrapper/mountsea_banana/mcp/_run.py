@@ -34,9 +34,14 @@ _logger = logging.getLogger("mountsea_banana.mcp")
 def run(options: Options, *, port: int | None) -> None:
     """Serve over stdio, or over HTTP if there is a port, until the client or the user ends it.
 
-    Raises LedgerError if the output folder cannot be used, and ConfigurationError if the port or
-    the token cannot be.
+    Raises LedgerError if the output folder cannot be used, and ConfigurationError if stdio, the
+    port or the token cannot be.
     """
+    if port is None and (sys.stdin is None or sys.stdout is None):
+        raise ConfigurationError(
+            "stdin or stdout is closed: an MCP client starts this command and talks over both; for "
+            "HTTP, pass --http"
+        )
     # stdout carries the protocol alone.
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s"
