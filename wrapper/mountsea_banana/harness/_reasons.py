@@ -58,7 +58,7 @@ def reasons_of(
     bodies = [each for each in failures if each.case.check in _BODY_CHECKS]
     if _is_total(bodies, refused):
         yield "every invalid body", bodies
-        failures = [each for each in failures if each not in bodies]
+        failures = [each for each in failures if each.case.check not in _BODY_CHECKS]
     described = [each for each in failures if each.case.features]
     # Where the contract leaves a body open, its failure follows from the others, if there are any.
     decided = [each for each in described if each.case.verdict is not Verdict.UNSPECIFIED]
