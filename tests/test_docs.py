@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import zlib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -136,11 +135,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_site_builds_without_warnings_and_lists_every_public_name(site: Path) -> None:
-    inventory = (site / "objects.inv").read_bytes().partition(b"using zlib.\n")[2]
-    listed = {line.split()[0] for line in zlib.decompress(inventory).decode().splitlines()}
-    public = {f"mountsea_banana.{name}" for name in mountsea_banana.__all__}
-    public |= {f"mountsea_banana.mock.{name}" for name in mountsea_banana.mock.__all__}
-    assert public - listed == set()
+    words = set(re.findall(r"\w+", (site / "reference.html").read_text("utf-8")))
+    packages = ("", ".batch", ".contract", ".ledger", ".mock")
+    modules = [import_module(f"mountsea_banana{package}") for package in packages]
+    assert {name for each in modules for name in each.__all__} <= words
 
 
 def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
