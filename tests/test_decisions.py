@@ -44,9 +44,10 @@ from mountsea_banana import (
     check_request,
 )
 from mountsea_banana.cli._outputs import obstacle
-from mountsea_banana.client import _responses, _threads
+from mountsea_banana.client import _flows, _requests, _responses, _threads
 from mountsea_banana.client._exchange import RawResponse
 from mountsea_banana.client._redaction import Redactor
+from mountsea_banana.client._steps import Flow
 from mountsea_banana.rules import _rules
 
 from tests import drift
@@ -2451,3 +2452,44 @@ def test_the_beginning_of_a_key_is_redacted_as_hex_unless_it_tells_nothing(
 ) -> None:
     text = f"debug data {key.encode().hex()}"
     assert (Redactor(key)(text) == "debug data [redacted]") is is_redacted
+
+
+# What strikes a flow from outside, such as an error of a signal handler.
+
+
+@pytest.mark.parametrize(
+    ("is_submission", "is_connecting", "expected"),
+    [
+        (True, False, api.SubmissionUnknown),
+        (True, True, api.APITimeoutError),
+        (False, False, api.APITimeoutError),
+    ],
+)
+def test_an_error_from_outside_does_not_hide_that_a_submission_may_have_left(
+    is_submission: bool, is_connecting: bool, expected: type[Exception]
+) -> None:
+    with NanoBanana(KEY) as banana:
+        settings = banana._driver.settings
+        body = _requests.checked({"prompt": "a cat", "action": "generate"})
+        flow: Flow[object] = (
+            _flows.create_task(body, [], settings=settings)
+            if is_submission
+            else _flows.fetch("t-1", settings=settings)
+        )
+        step: Any = next(flow)
+        step.exchange.start(is_observable=True)
+        if is_connecting:
+            step.exchange.trace("connection.connect_tcp.started", {})
+        with pytest.raises(api.NanoBananaError) as caught:
+            flow.throw(api.APITimeoutError("the handler's own"))
+    assert type(caught.value) is expected
+
+
+@pytest.mark.parametrize(
+    ("phase", "kept"), [(5.0, 5.0), (1e9, 1e9), (1.1e9, None), (float("inf"), None), (None, None)]
+)
+def test_a_phase_that_is_too_long_for_a_socket_has_no_end(
+    phase: float | None, kept: float | None
+) -> None:
+    with NanoBanana(KEY, timeout=httpx.Timeout(60, read=phase)) as banana:
+        assert banana._driver.settings.timeout.read == kept
