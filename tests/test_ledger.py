@@ -209,7 +209,7 @@ def test_a_caller_waits_for_the_task_of_the_one_that_submits(
 def test_a_caller_waits_no_longer_than_the_claim_can_last(
     caller: Caller, ledger: Ledger, banana_server: MockServer
 ) -> None:
-    timeout = {"timeout": 10, "max_retries": 1}
+    timeout = {"timeout": 10, "max_retries": 2}
     with ThreadPoolExecutor(1) as pool, Gate() as gate:
         first = pool.submit(
             Caller(caller.url, clock=InstantClock()).submit, ledger, handler=gate, client=timeout
@@ -217,8 +217,8 @@ def test_a_caller_waits_no_longer_than_the_claim_can_last(
         assert gate.is_reached.wait(30)
         with pytest.raises(InDoubt, match="did not report an outcome"):
             caller.submit(ledger)
-        # Two exchanges of four phases, a Retry-After of a minute, and a minute for all else.
-        assert sum(caller.clock.sleeps) == pytest.approx(4 * 10 * 2 + 60 + 60, abs=5)
+        # Three exchanges of four phases, two Retry-Afters of a minute, and a minute for all else.
+        assert sum(caller.clock.sleeps) == pytest.approx(4 * 10 * 3 + 2 * 60 + 60, abs=5)
         gate.is_open.set()
         assert first.result() == "t-1"
     assert caller.submit(ledger) == "t-1"
@@ -269,6 +269,14 @@ def test_a_timeout_without_an_end_is_refused(
         caller.submit(ledger, client={"timeout": httpx.Timeout(timeout)})
     assert ledger.find("cat") is None
     assert banana_server.charged == 0
+
+
+def test_a_submission_may_take_a_year_and_no_longer(caller: Caller, ledger: Ledger) -> None:
+    year = 365 * 24 * 3600
+    phase = (year - 60) / 4  # with four phases, and a minute for the ledger
+    assert caller.submit(ledger, client={"timeout": httpx.Timeout(phase), "max_retries": 0})
+    with pytest.raises(api.ConfigurationError, match="within a year"):
+        caller.submit(ledger, client={"timeout": httpx.Timeout(phase + 1), "max_retries": 0})
 
 
 def test_images_are_checked_only_for_a_key_that_will_be_submitted(
