@@ -170,7 +170,7 @@ CHANGES = {
         {
             MODELS: {
                 'ProModel = Literal["nano-banana-pro"]\n': "",
-                "FastModel | ProModel |": "FastModel |",
+                "FastModel, ProModel, ": "FastModel, ",
                 PRO_OPTIONS: "",
                 "FastOptions, ProOptions,": "FastOptions,",
             },

@@ -271,6 +271,12 @@ def test_a_timeout_without_an_end_is_refused(
     assert banana_server.charged == 0
 
 
+def test_a_task_says_whether_the_ledger_has_its_final_state(caller: Caller, ledger: Ledger) -> None:
+    assert not caller.submit(ledger, then=lambda task: task.is_final)
+    caller.submit(ledger, then=lambda task: task.wait())
+    assert caller.submit(ledger, then=lambda task: task.is_final)
+
+
 def test_a_submission_may_take_a_year_and_no_longer(caller: Caller, ledger: Ledger) -> None:
     year = 365 * 24 * 3600
     phase = (year - 60) / 4  # with four phases, and a minute for the ledger

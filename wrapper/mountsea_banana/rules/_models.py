@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, Required, TypedDict, final, get_args,
 
 StandardRatio = Literal["21:9", "1:1", "4:3", "3:2", "2:3", "5:4", "4:5", "3:4", "16:9", "9:16"]
 WideRatio = Literal["1:4", "4:1", "1:8", "8:1"]
-AspectRatio = StandardRatio | WideRatio
+AspectRatio = Literal[StandardRatio, WideRatio]
 """The ratio of an image's width to its height."""
 Resolution = Literal["1K", "2K", "4K"]
 """The resolution of an image."""
@@ -20,7 +20,7 @@ Resolution = Literal["1K", "2K", "4K"]
 FastModel = Literal["nano-banana-fast"]
 ProModel = Literal["nano-banana-pro"]
 Nano2Model = Literal["nano-banana-2"]
-Model = FastModel | ProModel | Nano2Model
+Model = Literal[FastModel, ProModel, Nano2Model]
 """A model's name."""
 
 
