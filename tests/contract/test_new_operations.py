@@ -110,7 +110,7 @@ def test_the_harness_tests_a_new_operation_and_the_mock_passes(
 ) -> None:
     monkeypatch.setattr("mountsea_banana.harness._bodies.MAX_COMBINATIONS", 100)
     monkeypatch.setattr("mountsea_banana.harness._generated.EXAMPLES", 5)
-    monkeypatch.setattr("mountsea_banana.harness._outcome.MIN_CASES_PER_RULE", 5)
+    monkeypatch.setattr("mountsea_banana.harness._outcome.MIN_CASES_PER_RULE", 1)
     plan = make_plan(Contract.load(spec), 1)
     checks = {(case.operation.name, case.check) for case in plan.cases()}
     assert ("GET /gemini/models", "valid requests") in checks

@@ -83,7 +83,7 @@ def test_the_harness_passes_the_mock_of_the_other_operations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("mountsea_banana.harness._plan.make_plan", lambda *_, **__: the_plan())
-    monkeypatch.setattr("mountsea_banana.harness._outcome.MIN_CASES_PER_RULE", 5)
+    monkeypatch.setattr("mountsea_banana.harness._outcome.MIN_CASES_PER_RULE", 1)
     monkeypatch.setenv("MOUNTSEA_API_KEY", DEFAULT_KEYS[0])
     monkeypatch.setenv("MOUNTSEA_OTHER_API_KEY", DEFAULT_KEYS[1])
     arguments = ["--spec", str(SPEC), "--overlay", str(OVERLAY), "--report", str(tmp_path)]
