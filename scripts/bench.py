@@ -18,7 +18,7 @@ import importlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -153,12 +153,8 @@ def loopback_async() -> Row:
 
 def in_flight() -> Row:
     """10,000 submissions to the mock in four rounds, 200 of them always under way."""
-    limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
     memory: list[float] = []
-    with measure.mock() as url, asyncio.Runner() as runner:
-        http = httpx.AsyncClient(headers=HEADERS, limits=limits, timeout=120)
-        ours = httpx.AsyncClient(limits=limits)
-        banana = AsyncNanoBanana(KEY, base_url=url, timeout=120, http_client=ours)
+    with measure.mock() as url, asyncio.Runner() as runner, _clients(runner, url) as (http, banana):
 
         def submit() -> float:
             rate = runner.run(measure.rate(lambda: banana.submit(BODY), 2500, 200))
@@ -174,20 +170,18 @@ def in_flight() -> Row:
 
             sides["bare aiohttp"] = lambda: runner.run(_aiohttp_rate(url, 2500, 200))
         samples = alternate(sides, rounds=4)
-        runner.run(http.aclose())
-        runner.run(ours.aclose())
     note = f"memory in MB after each round: {', '.join(f'{each:.0f}' for each in memory)}"
     title = "10,000 submissions to the mock, 200 in flight"
     return Row(title, "per second", {**samples, **_missing(samples, "bare aiohttp")}, note)
 
 
 def polls() -> Row:
-    """10,000 polls of tasks on the mock in four rounds, 200 of them always under way."""
-    limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
-    with measure.mock("--advances", "hand") as url, asyncio.Runner() as runner:
-        http = httpx.AsyncClient(headers=HEADERS, limits=limits, timeout=120)
-        ours = httpx.AsyncClient(limits=limits)
-        banana = AsyncNanoBanana(KEY, base_url=url, timeout=120, http_client=ours)
+    """10,000 polls of a task on the mock in four rounds, 200 of them always under way."""
+    with (
+        measure.mock("--advances", "hand") as url,
+        asyncio.Runner() as runner,
+        _clients(runner, url) as (http, banana),
+    ):
         task = runner.run(banana.submit(BODY))
 
         async def poll() -> object:
@@ -198,8 +192,6 @@ def polls() -> Row:
             "AsyncNanoBanana": lambda: runner.run(measure.rate(task.fetch, 2500, 200)),
         }
         samples = alternate(sides, rounds=4)
-        runner.run(http.aclose())
-        runner.run(ours.aclose())
     return Row("10,000 polls of the mock, 200 in flight", "per second", samples)
 
 
@@ -391,6 +383,19 @@ def _openai_call() -> Callable[[], object]:
 
 def _created(_: httpx.Request) -> httpx.Response:
     return httpx.Response(201, json={"taskId": "t-1"})
+
+
+@contextlib.contextmanager
+def _clients(
+    runner: asyncio.Runner, url: str
+) -> Iterator[tuple[httpx.AsyncClient, AsyncNanoBanana]]:
+    """Yield a bare client and ours, each with connections for 200 requests at once."""
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
+    http = httpx.AsyncClient(headers=HEADERS, limits=limits, timeout=120)
+    ours = httpx.AsyncClient(limits=limits)
+    yield http, AsyncNanoBanana(KEY, base_url=url, timeout=120, http_client=ours)
+    runner.run(http.aclose())
+    runner.run(ours.aclose())
 
 
 async def _post(http: httpx.AsyncClient, url: str) -> object:

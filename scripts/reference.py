@@ -147,17 +147,9 @@ def _entry(path: str, module: Part, name: str) -> Iterator[str]:
 
 def _definition(part: Part, value: Any) -> str:
     """Return how a name is defined, for an alias with every value that it allows."""
-    literals = ", ".join(map(repr, _literals(value)))
-    return f"Literal[{literals}]" if literals else str(part.value or repr(value))
-
-
-def _literals(annotation: Any) -> Iterator[object]:
-    """Yield the values that a literal type, or a union of them, allows."""
-    for each in get_args(annotation):
-        if get_origin(annotation) is Literal:
-            yield each
-        else:
-            yield from _literals(each)
+    if get_origin(value) is Literal:
+        return f"Literal[{', '.join(map(repr, get_args(value)))}]"
+    return str(part.value or repr(value))
 
 
 def _members(part: Part) -> Iterator[Part]:

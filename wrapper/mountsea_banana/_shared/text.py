@@ -26,6 +26,11 @@ def is_utf8(text: str) -> bool:
     return True
 
 
+def encodable(text: str) -> str:
+    """Return a text with a question mark for everything that UTF-8 cannot encode."""
+    return text.encode(errors="replace").decode()
+
+
 def is_blank(text: str) -> bool:
     """Return whether a text shows nothing. Such a prompt is valid for the API, but a mistake."""
     return all(unicodedata.category(character) in _BLANK for character in text)

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from mountsea_banana._shared.text import encodable
+
 from ._errors import InvalidRows
 from ._keys import Keys
 from ._outcomes import STATES, Outcome, State
@@ -107,7 +109,7 @@ class Worklist:
                     each.state,
                     each.task_id,
                     os.fsencode(each.path) if each.path else None,  # it may not be UTF-8
-                    each.error and each.error.encode(errors="replace").decode(),
+                    each.error and encodable(each.error),
                     each.number,
                 )
                 for each in self._recorded

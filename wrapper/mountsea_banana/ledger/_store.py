@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from mountsea_banana._shared.clock import Clock
 from mountsea_banana._shared.extras import missing
+from mountsea_banana._shared.text import encodable
 from mountsea_banana.client._errors import ConfigurationError, text_of
 from mountsea_banana.client._snapshots import TaskSnapshot
 
@@ -72,8 +73,9 @@ class Store:
 
     @contextlib.contextmanager
     def joining_writes(self, seconds: float) -> Iterator[None]:
-        """Let every write wait some seconds for others that can share its commit, as on a disk a
-        commit costs more than all the rest.
+        """Let every write wait some seconds for others that can share its commit.
+
+        On a disk, a commit costs more than all the rest.
         """
         self._transactions.pause = seconds
         try:
@@ -414,4 +416,4 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _clean(text: str) -> str:
     """Return a text that every database can store."""
-    return text.replace("\0", "\ufffd").encode(errors="replace").decode()[:2000]
+    return encodable(text.replace("\0", "\ufffd"))[:2000]

@@ -12,6 +12,7 @@ from typing import Any
 from attrs import field, frozen
 from mcp_types import CallToolResult, ImageContent, TextContent
 
+from mountsea_banana._shared.text import encodable
 from mountsea_banana.ledger._entries import Entry
 from mountsea_banana.rules._check import check_request
 from mountsea_banana.rules._violations import Violation
@@ -45,7 +46,9 @@ class Reply:
 
     def result(self, spent: Mapping[str, int | None]) -> CallToolResult:
         """Return the result of the call, with what was spent."""
-        text = clean(json.dumps({**self.fields, "spent": dict(spent)}, ensure_ascii=False))
+        # JSON from other servers may contain lone surrogates.
+        document = json.dumps({**self.fields, "spent": dict(spent)}, ensure_ascii=False)
+        text = encodable(document)
         images = [
             ImageContent(data=base64.b64encode(each).decode(), mime_type="image/jpeg")
             for each in [self.thumbnail]
@@ -131,11 +134,6 @@ def checked(violations: Sequence[Violation]) -> Reply:
         else "The request conforms to the rules; nothing was sent."
     )
     return Reply({"conforms": not found, "violations": found, "message": message})
-
-
-def clean(text: str) -> str:
-    """Return a text that can be sent: JSON from other servers may contain lone surrogates."""
-    return text.encode(errors="replace").decode()
 
 
 def _picture(

@@ -14,6 +14,7 @@ from mcp_types import (
     PaginatedRequestParams,
 )
 
+from mountsea_banana._shared.text import encodable
 from mountsea_banana._version import __version__
 
 from . import _arguments, _replies
@@ -47,7 +48,7 @@ def create_server(pictures: Pictures, options: Options) -> Server[dict[str, Any]
 
     async def call(context: Context, name: str, arguments: _arguments.Arguments) -> Reply:
         async def report(progress: float, message: str) -> None:
-            await context.session.report_progress(progress, message=_replies.clean(message))
+            await context.session.report_progress(progress, message=encodable(message))
 
         match name:
             case "generate_image":

@@ -11,6 +11,8 @@ from itertools import islice
 from attrs import evolve, frozen
 from PIL import Image, ImageColor, ImageDraw
 
+from mountsea_banana._shared.text import encodable
+
 from ._fonts import Run, split, usual_font
 
 # A pixel is one byte: the number of a colour in the palette that all drawings share, so that one
@@ -104,7 +106,7 @@ def _draw(drawing: Drawing) -> Image.Image:
 
 def _write(image: Image.Image, text: str, area: _Area, size: int, colour: int) -> None:
     """Write as much of a text as fits into an area, from the right if its script is."""
-    text = " ".join(text.encode(errors="replace").decode().split())
+    text = " ".join(encodable(text).split())
     usual = usual_font(text)
 
     def measure(part: str) -> float:
